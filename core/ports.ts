@@ -96,3 +96,11 @@ export interface PeerLink {
   /** Ends both connections and forgets what is queued. */
   close(): void;
 }
+
+/** Timers of the loop. */
+export interface Timers {
+  /** Calls back once after at least `delayMs`. */
+  setTimer(delayMs: number, callback: () => void): number;
+  /** Forgets a timer; unknown numbers are ignored. */
+  clearTimer(timer: number): void;
+}

@@ -19,6 +19,9 @@ export const enum UserCommand {
 /**
  * A front keeps these objects and uses them again: it fills in the public fields and submits the
  * request; it must leave the object and its buffer alone until `completed` is called with it.
+ * The buffer of a write belongs to the core from then on: it may still be on its way to the other
+ * node when the write is reported done, and the core gives it back to the pool when it is not.
+ * The buffer of a read stays the front's.
  * `offsetBytes` and `lengthBytes` are multiples of the sector size and within the media: the
  * front has checked that.
  */
@@ -29,7 +32,7 @@ export class UserRequest {
   lengthBytes = 0;
   /** write, zero, delete: on stable storage of both nodes before it is reported done. */
   fua = false;
-  /** Data of read and write. */
+  /** Data of read and write; undefined after a write has completed. */
   buffer: IoBuffer | undefined = undefined;
   bufferOffsetBytes = 0;
   /** The result, once completed: 0 or a FreeBSD errno. */
