@@ -49,7 +49,7 @@ manuals() {
 
 check format "$deno" fmt --check
 check lint "$deno" lint
-check types "$deno" check --frozen .
+check types "$deno" check --quiet --frozen .
 check examples examples
 optional manuals mandoc manuals
 optional scripts shellcheck shellcheck scripts/*.sh .ci/run
