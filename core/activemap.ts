@@ -149,13 +149,13 @@ export class Activemap {
     return this.#stale[side].has(extent);
   }
 
-  /** Whether any byte of the range may be out of date in the local component. */
-  touchesStaleLocal(offsetBytes: number, lengthBytes: number): boolean {
-    const local = this.#stale.local;
-    if (local.count === 0) return false;
+  /** Whether one side may lack any byte of the range. */
+  touchesStale(side: StaleSide, offsetBytes: number, lengthBytes: number): boolean {
+    const stale = this.#stale[side];
+    if (stale.count === 0) return false;
     const last = this.lastExtent(offsetBytes, lengthBytes);
     for (let extent = this.firstExtent(offsetBytes); extent <= last; extent++) {
-      if (local.has(extent)) return true;
+      if (stale.has(extent)) return true;
     }
     return false;
   }
@@ -332,13 +332,15 @@ export class Activemap {
   }
 
   /**
-   * The other node may have lost power: what it has not flushed it may lack now. Extents that the
-   * local component lacks are left alone, there is nothing better to send.
+   * One side may have lost what it had not flushed: the other node with its power, the local
+   * component by a failed flush. Extents that the opposite side lacks are left alone, there is
+   * nothing better to copy.
    */
-  markUnflushedStale(): void {
+  markUnflushedStale(side: StaleSide): void {
+    const opposite = this.#stale[side === "peer" ? "local" : "peer"];
     for (const set of [this.#unflushed, this.#flushing ?? []]) {
       for (const extent of set) {
-        if (!this.#stale.local.has(extent)) this.markStale(extent, "peer");
+        if (!opposite.has(extent)) this.markStale(extent, side);
       }
     }
   }

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { ERRNO } from "../base/errno.ts";
+
 /** Memory outside the heap that both JavaScript and system calls can use. */
 export interface IoBuffer {
   /** A view of the whole buffer. */
@@ -47,6 +49,11 @@ export interface DiskJob {
   readonly bufferOffsetBytes: number;
   /** The operation is over: 0 or an errno. A short read or write counts as EIO. */
   diskDone(errno: number): void;
+}
+
+/** The result of a flush where a component without a cache to flush counts as flushed. */
+export function unlessUnsupported(flushErrno: number): number {
+  return flushErrno === ERRNO.EOPNOTSUPP ? 0 : flushErrno;
 }
 
 /** The local component. Jobs may complete in any order, and only after `submit` has returned. */

@@ -14,8 +14,8 @@ const CHUNK_BYTES = 256 * 1024;
 
 /** A range that can be locked; the owner embeds or extends it, and may lock it again later. */
 export class LockedRange {
-  offsetBytes = 0;
-  endBytes = 0;
+  lockStartBytes = 0;
+  lockEndBytes = 0;
   /** How many earlier overlapping ranges must be released first. */
   blockerCount = 0;
   /** Later ranges that wait for this one. */
@@ -43,12 +43,12 @@ export class RangeLock {
    */
   acquire(range: LockedRange, offsetBytes: number, lengthBytes: number): boolean {
     invariant(!range.entered && lengthBytes > 0, "a range is locked once at a time");
-    range.offsetBytes = offsetBytes;
-    range.endBytes = offsetBytes + lengthBytes;
+    range.lockStartBytes = offsetBytes;
+    range.lockEndBytes = offsetBytes + lengthBytes;
     range.blockerCount = 0;
     range.entered = true;
     this.#enteredCount++;
-    const last = Math.floor((range.endBytes - 1) / CHUNK_BYTES);
+    const last = Math.floor((range.lockEndBytes - 1) / CHUNK_BYTES);
     for (let chunk = Math.floor(offsetBytes / CHUNK_BYTES); chunk <= last; chunk++) {
       const others = this.#chunks.get(chunk);
       if (others === undefined) {
@@ -62,7 +62,9 @@ export class RangeLock {
   }
 
   #waitFor(range: LockedRange, other: LockedRange): void {
-    if (other.endBytes <= range.offsetBytes || range.endBytes <= other.offsetBytes) return;
+    if (other.lockEndBytes <= range.lockStartBytes || range.lockEndBytes <= other.lockStartBytes) {
+      return;
+    }
     // Both may share several chunks; the latest waiter of `other` tells whether it is known.
     if (other.waiters[other.waiters.length - 1] === range) return;
     other.waiters.push(range);
@@ -72,8 +74,8 @@ export class RangeLock {
   /** Gives a held range back and grants those that waited for it alone. */
   release(range: LockedRange): void {
     invariant(range.entered && range.blockerCount === 0, "only a held range is released");
-    const last = Math.floor((range.endBytes - 1) / CHUNK_BYTES);
-    for (let chunk = Math.floor(range.offsetBytes / CHUNK_BYTES); chunk <= last; chunk++) {
+    const last = Math.floor((range.lockEndBytes - 1) / CHUNK_BYTES);
+    for (let chunk = Math.floor(range.lockStartBytes / CHUNK_BYTES); chunk <= last; chunk++) {
       this.#leave(chunk, range);
     }
     range.entered = false;
