@@ -118,10 +118,10 @@ class Parser {
 
   #name(keyword: string, expected: string): string {
     const token = this.#token;
-    const misfit = token.kind === "word" ? wordMisfit(token.text) : `nothing follows '${keyword}'`;
-    if (misfit !== undefined || token.isExtension) {
-      throw this.#unexpected(`${expected} after '${keyword}'; ${misfit ?? "found a '#+' line"}`);
-    }
+    const wanted = `${expected} after '${keyword}'`;
+    if (token.kind !== "word" || token.isExtension) throw this.#unexpected(wanted);
+    const misfit = wordMisfit(token.text);
+    if (misfit !== undefined) throw this.#unexpected(`${wanted}; ${misfit}`);
     checkName(keyword, token.text, this.#place(token));
     this.#advance();
     return token.text;

@@ -132,7 +132,7 @@ class Reader {
   }
 
   #checkName(keyword: string, name: string, path: string[]): void {
-    const misfit = name === "" ? "the name is empty" : wordMisfit(name);
+    const misfit = wordMisfit(name);
     if (misfit !== undefined) throw this.#error(path, `expected a name; ${misfit}`);
     checkName(keyword, name, this.#place(path));
   }

@@ -15,6 +15,7 @@ export const NAME_BYTES_MAX = 254;
 export const TIMEOUT_SECONDS_MAX = 2_147_483;
 /** Ours: as many sockets as anybody could mean. */
 export const LISTEN_ADDRESSES_MAX = 256;
+const INT_MAX = 2_147_483_647;
 /** As long as a host name can be. */
 export const NODE_NAME_BYTES_MAX = 255;
 /** Ours: the original reads without end. */
@@ -42,6 +43,7 @@ export interface ValueForm<T> {
 
 /** Why `word` is no name or value of free choice, or undefined if it is one. */
 export function wordMisfit(word: string): string | undefined {
+  if (word === "") return "found nothing";
   if (KEYWORDS.has(word)) return `'${word}' is a keyword and cannot be used here`;
   if (/^[0-9]+$/.test(word)) return `found the number ${shown(word)}`;
   if (/^[A-Za-z0-9._/:[\]-]+$/.test(word)) return undefined;
@@ -49,34 +51,30 @@ export function wordMisfit(word: string): string | undefined {
 }
 
 /** A word of free choice, of at most `bytesMax` bytes; `tooLong` is what the original says. */
-export function text(
-  expected: string,
-  bytesMax: number,
-  tooLong: string,
-  problem: (word: string) => string | undefined = () => undefined,
-): ValueForm<string> {
+export function text(expected: string, bytesMax: number, tooLong: string): ValueForm<string> {
   return {
     expected,
     tomlType: "string",
     misfit: wordMisfit,
     read(word, place) {
-      if (word.length > bytesMax) {
-        throw errorAt(tooLong, place, `${word.length} bytes, at most ${bytesMax} are possible`);
-      }
-      const found = problem(word);
-      if (found !== undefined) {
-        throw errorAt(`Invalid ${expected.replace(/^an? /, "")} ${shown(word)}.`, place, found);
-      }
-      return word;
+      if (word.length <= bytesMax) return word;
+      throw errorAt(tooLong, place, `${word.length} bytes, at most ${bytesMax} are possible`);
     },
     write: (value) => value,
   };
 }
 
-/** An address of the kinds that the statement takes. */
+/** An address of the kinds that the statement `keyword` takes. */
 export function address(keyword: string, kinds: "tcp" | "unix" | "both"): ValueForm<string> {
-  const words = `${keyword} argument is too long.`;
-  return text("an address", ADDRESS_BYTES_MAX, words, (word) => addressProblem(word, kinds));
+  const form = text("an address", ADDRESS_BYTES_MAX, `${keyword} argument is too long.`);
+  return {
+    ...form,
+    read(word, place) {
+      const problem = addressProblem(form.read(word, place), kinds);
+      if (problem === undefined) return word;
+      throw errorAt(`Invalid ${keyword} address ${shown(word)}.`, place, problem);
+    },
+  };
 }
 
 /** An address, or `none` for "not known yet". */
@@ -120,12 +118,12 @@ export const seconds: ValueForm<number> = {
   read(word, place) {
     const value = Number(word);
     if (value < 1 || value > TIMEOUT_SECONDS_MAX) {
-      // The original's words for both: there, what is too large has become negative.
-      throw errorAt(
-        "Negative or zero timeout.",
-        place,
-        `expected 1 to ${TIMEOUT_SECONDS_MAX} seconds, found ${shown(word)}`,
-      );
+      // In the original what does not fit an int has become negative.
+      const words = value < 1 || value > INT_MAX
+        ? "Negative or zero timeout."
+        : "Timeout is too long.";
+      const range = `expected 1 to ${TIMEOUT_SECONDS_MAX} seconds`;
+      throw errorAt(words, place, `${range}, found ${shown(word)}`);
     }
     return value;
   },
