@@ -19,6 +19,8 @@ import { errorAt, shown } from "./place.ts";
 import { type SectionKind, type Statement, STATEMENTS } from "./statements.ts";
 import { checkFileSize, checkName, wordMisfit } from "./values.ts";
 
+const SYNTAX_ERROR = "Unable to parse configuration file: syntax error.";
+
 type Table = Record<string, unknown>;
 
 /**
@@ -30,8 +32,27 @@ type Table = Record<string, unknown>;
  */
 export function parseToml(text: string, file: string): ConfigFile {
   checkFileSize(text, file);
+  checkRepeats(text, file);
   const reader = new Reader(file);
   return reader.file(parseTable(text, file));
+}
+
+const KEY_LINE = /^[ \t]*("[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_.-]+)[ \t]*=/;
+
+/** TOML forbids to define a key twice in a table; its parser lets the last one win. */
+function checkRepeats(text: string, file: string): void {
+  let lineOfKey = new Map<string, number>();
+  for (const [index, line] of text.split("\n").entries()) {
+    if (/^[ \t]*\[/.test(line)) lineOfKey = new Map(); // A table, or an array that has no keys.
+    const key = KEY_LINE.exec(line)?.[1];
+    if (key === undefined) continue;
+    const earlier = lineOfKey.get(key);
+    if (earlier !== undefined) {
+      const detail = `${shown(key)} is defined a second time, first on line ${earlier}`;
+      throw errorAt(SYNTAX_ERROR, `${file}:${index + 1}`, detail);
+    }
+    lineOfKey.set(key, index + 1);
+  }
 }
 
 function parseTable(text: string, file: string): Table {
@@ -43,7 +64,7 @@ function parseTable(text: string, file: string): Table {
       /Cannot parse the TOML: key length is not a positive number/, // Its words for this case.
       "a key or table is defined a second time",
     );
-    throw errorAt("Unable to parse configuration file: syntax error.", file, shownLine(detail));
+    throw errorAt(SYNTAX_ERROR, file, shownLine(detail));
   }
 }
 
@@ -143,7 +164,7 @@ class Reader {
   }
 
   #error(path: readonly string[], detail: string): ConfigError {
-    return errorAt("Unable to parse configuration file: syntax error.", this.#place(path), detail);
+    return errorAt(SYNTAX_ERROR, this.#place(path), detail);
   }
 }
 

@@ -87,6 +87,10 @@ Deno.test("parseToml() keeps the limits and the alphabet of hast.conf", () => {
 Deno.test("parseToml() gives the line of what is no TOML", () => {
   fails("control = \n", "Unable to parse configuration file: syntax error. (f.toml:", "line ");
   fails("[resource.r]\n[resource.r]\n", "a key or table is defined a second time");
+  fails(
+    'timeout = 1\nexec = "/a"\ntimeout = 2',
+    "(f.toml:3: timeout is defined a second time, first on line 1)",
+  );
   fails("a = '\u001b[2J\n", "syntax error. (f.toml:");
 });
 
