@@ -28,6 +28,8 @@ export const METADATA_BYTES = 4096;
 export const RESOURCE_NAME_BYTES_MAX = 254;
 /** Smallest extent: a sector. */
 export const EXTENTSIZE_BYTES_MIN = 512;
+/** Largest extent: the handshake has it as an int32. */
+export const EXTENTSIZE_BYTES_MAX = 2 ** 30;
 
 const SECTOR_BYTES_MIN = 512;
 const TRAILER_BYTES = 16;
@@ -46,7 +48,7 @@ export interface Metadata {
   resource: string;
   /** Size of the data. */
   datasizeBytes: number;
-  /** A power of two, 512 or more. */
+  /** A power of two, 512 to 2^30. */
   extentsizeBytes: number;
   /** Extents that stay dirty after use; 0..2^32-1. */
   keepdirtyCount: number;
@@ -188,12 +190,10 @@ function checkValues(metadata: Metadata): void {
   const { resource, datasizeBytes, extentsizeBytes, dataOffsetBytes } = metadata;
   const nameBytes = encoder.encode(resource).length;
   if (nameBytes < 1 || nameBytes > RESOURCE_NAME_BYTES_MAX) damaged(`name of ${nameBytes} bytes`);
-  if (!isPowerOfTwo(extentsizeBytes) || extentsizeBytes < EXTENTSIZE_BYTES_MIN) {
-    throw new MetadataError(
-      "unsupported",
-      `Extent size (${extentsizeBytes}) is not a power of two from ${EXTENTSIZE_BYTES_MIN} up: ` +
-        "create the component again",
-    );
+  if (!isExtentSize(extentsizeBytes)) {
+    const limits = `a power of two from ${EXTENTSIZE_BYTES_MIN} to ${EXTENTSIZE_BYTES_MAX}`;
+    const message = `Extent size (${extentsizeBytes}) is not ${limits}: create the component again`;
+    throw new MetadataError("unsupported", message);
   }
   if (datasizeBytes < 1) damaged("there is no room for data");
   if (!Number.isSafeInteger(dataOffsetBytes + datasizeBytes)) damaged("data ends beyond 2^53");
@@ -209,6 +209,10 @@ function checkMapBytes(metadata: Metadata): void {
   if (mapBytes < neededBytes || mapBytes > MAP_OVERSIZE_MAX * neededBytes + SECTOR_BYTES_MAX) {
     damaged(`activemap of ${mapBytes} bytes for ${extentCount} extents`);
   }
+}
+
+function isExtentSize(bytes: number): boolean {
+  return isPowerOfTwo(bytes) && bytes >= EXTENTSIZE_BYTES_MIN && bytes <= EXTENTSIZE_BYTES_MAX;
 }
 
 function isPowerOfTwo(value: number): boolean {
@@ -229,7 +233,7 @@ export interface ComponentLayout {
  * The layout that `hastctl create` gives a component. Both nodes must come to the same.
  *
  * @param mediasizeBytes What may be used of the component, metadata included.
- * @param extentsizeBytes A power of two, at least a sector, a multiple of it.
+ * @param extentsizeBytes A power of two, at least a sector and at most 1 GiB.
  * @param sectorBytes Of the device; 512 for a regular file.
  * @throws {HastError} With exit code 65: such a component cannot be.
  *
@@ -272,7 +276,9 @@ function checkExtentSize(extentsizeBytes: number, sectorBytes: number): void {
     refuse(`${size} is not multiple of sector size (${sectorBytes}).`);
   }
   if (!isPowerOfTwo(extentsizeBytes)) refuse(`${size} is not a power of two.`);
-  if (extentsizeBytes >= 2 ** 32) refuse(`${size} is too large.`);
+  if (extentsizeBytes > EXTENTSIZE_BYTES_MAX) {
+    refuse(`${size} is more than ${EXTENTSIZE_BYTES_MAX}.`);
+  }
 }
 
 function refuse(message: string): never {
