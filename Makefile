@@ -41,7 +41,7 @@ check: deps
 
 bench: launchers
 	@scripts/packages.sh bench
-	@PERMISSIONS="$(PERMISSIONS)" scripts/bench.sh
+	@scripts/deno.sh run $(PERMISSIONS) --frozen bench/main.ts
 
 clean:
 	rm -rf build .deno
