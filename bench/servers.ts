@@ -40,6 +40,7 @@ function nbdkit(componentBytes: number): Server {
         const server = new Deno.Command("nbdkit", {
           args: ["--foreground", "--unix", socket, "file", a.componentPath],
           stdin: "null",
+          stderr: "null", // It complains of the connection that only looks whether it listens.
         }).spawn();
         try {
           await waitFor("nbdkit listens", () => {

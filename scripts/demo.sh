@@ -91,8 +91,8 @@ ctl() {
 }
 
 start() {
-    echo "\$ hastd -F -n $1 -c hast.conf &"
-    "$hastd" -F -n "$1" -c "$dir/hast.conf" -P "$dir/$1.pid" >"$dir/$1.log" 2>&1 </dev/null &
+    echo "\$ HAST_RUNDIR=$1.run hastd -F -n $1 -c hast.conf &"
+    HAST_RUNDIR=$dir/$1.run "$hastd" -F -n "$1" -c "$dir/hast.conf" -P "$dir/$1.pid" >"$dir/$1.log" 2>&1 </dev/null &
     pid=$!
     pids="$pids $pid"
     wait_for "hastd of $1 answers" ctl "$1" status
@@ -116,7 +116,7 @@ same_data() {
 }
 
 uri() {
-    echo "nbd+unix:///demo?socket=$dir/$1.sock"
+    echo "nbd+unix:///demo?socket=$dir/$1.run/demo.sock"
 }
 
 export_is_there() {

@@ -120,9 +120,8 @@ Deno.test("SIGTERM ends both daemons with code 0 and leaves no worker, socket or
       assertEquals(await node.stop(), 0);
       assertEquals(await isAlive(pid), false, `the worker of ${node.name} has ended`);
     }
-    const left = [...Deno.readDirSync(cluster.folder)].map((entry) => entry.name).sort();
-    assertEquals(
-      left.filter((name) => !/\.(conf|img|log)$/.test(name)),
-      [],
-    );
+    const { a, folder } = cluster;
+    const left = [...Deno.readDirSync(folder), ...Deno.readDirSync(a.runFolder)];
+    const names = left.map((entry) => entry.name);
+    assertEquals(names.filter((name) => !/\.(conf|img|log|run)$/.test(name)), []);
   }));

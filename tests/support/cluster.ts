@@ -87,9 +87,14 @@ export class Node {
     return `${this.folder}/${this.name}.log`;
   }
 
+  /** Folder of the NBD sockets. */
+  get runFolder(): string {
+    return `${this.folder}/${this.name}.run`;
+  }
+
   /** The Unix socket of the NBD export while this node is primary. */
   nbdPath(resource = RESOURCE): string {
-    return `${this.folder}/${this.name}-${resource}.sock`;
+    return `${this.runFolder}/${resource}.sock`;
   }
 
   /** The export for programs that take a URI. */
@@ -115,7 +120,9 @@ export class Node {
 
   /** Starts the daemon in the foreground and waits until it answers. */
   async start(): Promise<void> {
-    this.#daemon = startLogged(this.logPath, programPath("hastd"), this.daemonArgs());
+    this.#daemon = startLogged(this.logPath, programPath("hastd"), this.daemonArgs(), {
+      HAST_RUNDIR: this.runFolder,
+    });
     await waitFor(`hastd of ${this.name} answers`, async () => {
       return (await this.hastctl("status")).code === 0;
     });

@@ -60,13 +60,18 @@ export async function runOk(program: string, ...args: string[]): Promise<string>
 }
 
 /** Starts a program whose output, both kinds, is appended to a file. */
-export function startLogged(logPath: string, program: string, args: string[]): Deno.ChildProcess {
+export function startLogged(
+  logPath: string,
+  program: string,
+  args: string[],
+  env: Record<string, string> = {},
+): Deno.ChildProcess {
   return new Deno.Command("sh", {
     args: ["-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", logPath, program, ...args],
     stdin: "null",
     stdout: "null",
     stderr: "null",
-    env: { PATH: searchPath(), LC_ALL: "C" },
+    env: { PATH: searchPath(), LC_ALL: "C", ...env },
   }).spawn();
 }
 
