@@ -27,7 +27,7 @@ export interface ResourceConfig {
   replication: ReplicationMode;
   checksum: Checksum;
   compression: Compression;
-  /** 1 and up. */
+  /** 1..2147483, so that milliseconds fit the 31 bits of timers and poll(2). */
   timeoutSeconds: number;
   /** `exec`: the hook program. */
   execPath: string | undefined;

@@ -66,6 +66,7 @@ function readIfThere(path: string): string | undefined {
     return Deno.readTextFileSync(path);
   } catch (thrown) {
     if (thrown instanceof Deno.errors.NotFound) return undefined;
+    if (thrown instanceof Deno.errors.PermissionDenied) return undefined; // A name less, no more.
     throw thrown;
   }
 }
