@@ -490,10 +490,11 @@ export class Primary implements TransferObserver {
       this.#activemap.markRangeStale(transfer.dataOffsetBytes, transfer.lengthBytes, side);
       this.#sync.invalidate(transfer.dataOffsetBytes, transfer.lengthBytes);
     }
+    this.#sync.noteStale();
   }
 
   #acknowledge(transfer: Transfer): void {
-    if (this.#raising && transfer.changesData && !transfer.remoteSucceeded) {
+    if (this.#raising && transfer.changesData && transfer.peerLacksIt) {
       if (!transfer.awaitsCounters) this.#awaitingCounters.push(transfer);
       transfer.awaitsCounters = true;
       return;

@@ -233,6 +233,10 @@ export class Synchroniser implements BlockEngine {
       const open = this.#open.get(e);
       if (open !== undefined) open.failed = true;
     }
+  }
+
+  /** Something became stale though the link stands: it is tried again after a while. */
+  noteStale(): void {
     if (this.#link !== undefined && !this.#active && this.#timer === 0) this.#retryLater();
   }
 

@@ -155,6 +155,11 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
     return this.kind === "write" || this.kind === "zero" || this.kind === "delete";
   }
 
+  /** The other node was not asked, or has failed. */
+  get peerLacksIt(): boolean {
+    return !this.remoteUsed || this.remoteErrno !== 0;
+  }
+
   /** The result for the user once {@link decided}: an error only if every component failed. */
   get result(): number {
     if (this.localSucceeded || this.remoteSucceeded) return 0;
