@@ -44,6 +44,16 @@ missing() {
     done | sort -u
 }
 
+install_packages() {
+    apt-get install -y --no-install-recommends "$@" && return
+    apt-get update
+    apt-get install -y --no-install-recommends "$@" && return
+    for package in "$@"; do # One that does not exist must not keep the others out.
+        apt-get install -y --no-install-recommends "$package" || failed=$package
+    done
+    [ -z "${failed:-}" ]
+}
+
 sets="$*"
 [ -n "$(missing)" ] || exit 0
 
@@ -53,9 +63,7 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     log=$(mktemp)
     export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086 # One word per package.
-    { apt-get install -y --no-install-recommends $packages ||
-        { apt-get update && apt-get install -y --no-install-recommends $packages; }; } \
-        </dev/null >"$log" 2>&1 || tail -n 5 "$log" >&2
+    install_packages $packages </dev/null >"$log" 2>&1 || tail -n 5 "$log" >&2
     rm -f "$log"
 fi
 
