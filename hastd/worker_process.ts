@@ -77,7 +77,8 @@ export class WorkerProcess {
   constructor(command: WorkerCommand, start: WorkerStart, handlers: WorkerHandlers) {
     this.#handlers = handlers;
     this.#child = new Deno.Command(command.path, {
-      args: command.args,
+      // What ps(1) shows until the worker sets its title, and room for that title.
+      args: [...command.args, `hastd: ${start.resource.name} (${start.role})`],
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",

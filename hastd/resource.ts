@@ -1,0 +1,389 @@
+/**
+ * One resource on this node: its role, its worker, and a connection of a primary that has made
+ * the first handshake step only. Everything that changes these runs one after the other.
+ *
+ * Source: replication.md, Roles; wire.md, Handshake.
+ * @module
+ */
+import { EX } from "../base/errors.ts";
+import { type Log, type LogRecord, logTo } from "../base/log.ts";
+import type { ResourceConfig } from "../conf/config.ts";
+import { setCloseOnExec } from "../ffi/descriptor.ts";
+import { closeSocket, detachSocket } from "../ffi/socket.ts";
+import type { HandshakeIdentity } from "../protocol/handshake.ts";
+import { Serial } from "./deadline.ts";
+import type { HookReason, Hooks } from "./hooks.ts";
+import type { PeerConnection } from "./peer_connection.ts";
+import { systemErrorText } from "./system_error.ts";
+import type { PeerHello, WorkerStart, WorkerStatus } from "./worker_channel.ts";
+import {
+  type StopDelays,
+  type WorkerCommand,
+  type WorkerExit,
+  WorkerProcess,
+} from "./worker_process.ts";
+
+export type Role = "init" | "primary" | "secondary";
+
+/** A primary's worker that died is started again after this long; doubled in a crash loop. */
+export const RESTART_DELAY_MIN_MS = 1_000;
+export const RESTART_DELAY_MAX_MS = 30_000;
+/** A worker that has lived for so long is not part of a crash loop. */
+export const WORKER_STABLE_MS = 60_000;
+/** How long the second connection of a primary may take; ours: the original waits for ever. */
+export const HALF_OPEN_TIMEOUT_MS = 60_000;
+
+/** What all resources of a daemon share. */
+export interface ResourceContext {
+  write(record: LogRecord): void;
+  hooks: Hooks;
+  workerCommand: WorkerCommand;
+  debugLevel: number;
+  nodeName: string | undefined;
+  /** Folder of the NBD sockets. */
+  runDirectory: string;
+  stopDelays?: StopDelays;
+}
+
+/** Connection 1 of a primary that has its token and has not come back with connection 2. */
+interface HalfOpen {
+  connection: PeerConnection;
+  token: Uint8Array<ArrayBuffer>;
+  version: number;
+  timer: ReturnType<typeof setTimeout>;
+}
+
+/** A resource of the configuration, in whatever role. */
+export class Resource {
+  #config: ResourceConfig;
+  #role: Role = "init";
+  #worker: WorkerProcess | undefined;
+  #halfOpen: HalfOpen | undefined;
+  #restart: ReturnType<typeof setTimeout> | undefined;
+  #restartDelayMs = RESTART_DELAY_MIN_MS;
+  #closed = false;
+  readonly #serial = new Serial();
+  readonly #context: ResourceContext;
+
+  constructor(config: ResourceConfig, context: ResourceContext) {
+    this.#config = config;
+    this.#context = context;
+  }
+
+  get config(): ResourceConfig {
+    return this.#config;
+  }
+
+  get name(): string {
+    return this.#config.name;
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** 0 where no worker runs. */
+  get workerPid(): number {
+    return this.#worker?.pid ?? 0;
+  }
+
+  /** Log lines about this resource in its present role. */
+  log(): Log {
+    return logTo(this.#context.write, `[${this.name}] (${this.#role}) `);
+  }
+
+  /** The figures of the worker; undefined where none runs or it does not answer in time. */
+  async status(): Promise<WorkerStatus | undefined> {
+    return await this.#worker?.status();
+  }
+
+  /**
+   * Changes the role. Settles when the worker of the old role has really ended; a primary's
+   * worker has then been started, not more.
+   *
+   * @returns The role before.
+   */
+  setRole(role: Role, reason: HookReason): Promise<Role> {
+    return this.#serial.run(async () => {
+      const previous = this.#role;
+      if (previous === role || this.#closed) return previous;
+      this.log().info(`Role changed to ${role}.`);
+      this.#role = role;
+      this.#forgetRestart();
+      this.#restartDelayMs = RESTART_DELAY_MIN_MS;
+      this.#closeHalfOpen();
+      await this.#stopWorker((pid, exit) => {
+        if (exit.code === 0) this.log().debug(1, `Worker process ${pid} stopped.`);
+        else this.#logExit(pid, exit);
+      });
+      if (role === "primary") this.#startPrimary();
+      this.#context.hooks.run({
+        ...this.#hookCall(reason),
+        args: ["role", this.name, previous, role],
+      });
+      return previous;
+    });
+  }
+
+  /** Takes over a changed configuration; a running worker of a primary is told. */
+  reload(config: ResourceConfig): Promise<void> {
+    return this.#serial.run(() => {
+      this.#config = config;
+      if (this.#role === "primary") this.#worker?.reload(config);
+      return Promise.resolve();
+    });
+  }
+
+  /** Takes over a changed configuration by way of the role init; settles in the old role. */
+  async restart(config: ResourceConfig): Promise<void> {
+    const role = await this.setRole("init", "reload");
+    await this.reload(config);
+    await this.setRole(role, "reload");
+  }
+
+  /**
+   * First handshake step, after its checks: replaces whatever connection there was, and keeps
+   * this one for {@link secondStep}. Closes `connection` where that is not possible.
+   *
+   * @param versions What the peer speaks, and what was made of it.
+   * @param answer Sends the answer with the token; false if the peer did not take it.
+   */
+  firstStep(
+    connection: PeerConnection,
+    { offered, version }: { offered: number; version: number },
+    answer: (token: Uint8Array<ArrayBuffer>) => Promise<boolean>,
+  ): Promise<void> {
+    return this.#serial.run(async () => {
+      if (this.#role !== "secondary" || this.#closed) return connection.close();
+      await this.#replaceConnection(connection.peer);
+      if (offered > version) {
+        this.log().info(
+          `Remote protocol version ${offered} is not supported, ` +
+            `falling back to version ${version}.`,
+        );
+      }
+      this.log().debug(1, `Negotiated protocol version ${version}.`);
+      const token = crypto.getRandomValues(new Uint8Array(16));
+      if (!await answer(token)) return connection.close();
+      const timer = setTimeout(() => this.#expireHalfOpen(connection), HALF_OPEN_TIMEOUT_MS);
+      this.#halfOpen = { connection, token, version, timer };
+      this.log().debug(1, `Incoming connection from ${connection.peer} configured.`);
+    });
+  }
+
+  /** Whether `token` is the one that the half-open connection was given, in constant time. */
+  tokenMatches(token: Uint8Array): boolean {
+    const expected = this.#halfOpen?.token;
+    if (expected === undefined || token.length !== expected.length) return false;
+    let difference = 0;
+    expected.forEach((byte, index) => difference |= byte ^ (token[index] ?? 0));
+    return difference === 0;
+  }
+
+  /**
+   * Second handshake step: hands both connections to a new worker, which answers the primary.
+   *
+   * @returns False where the half-open connection is gone meanwhile; `outgoing` is then untouched.
+   */
+  secondStep(
+    outgoing: PeerConnection,
+    token: Uint8Array,
+    identity: HandshakeIdentity,
+  ): Promise<boolean> {
+    return this.#serial.run(() => {
+      const halfOpen = this.#halfOpen;
+      if (halfOpen === undefined || this.#closed || !this.tokenMatches(token)) {
+        return Promise.resolve(false);
+      }
+      this.#halfOpen = undefined;
+      clearTimeout(halfOpen.timer);
+      this.log().debug(1, `Outgoing connection to ${outgoing.peer} configured.`);
+      this.#startSecondary(halfOpen, outgoing, identity);
+      return Promise.resolve(true);
+    });
+  }
+
+  /** Ends everything for good, as when the daemon stops; the role stays what it is. */
+  close(): Promise<void> {
+    this.#closed = true;
+    return this.#serial.run(async () => {
+      this.#forgetRestart();
+      this.#closeHalfOpen();
+      await this.#stopWorker((pid, exit) => {
+        if (exit.code !== 0) this.#logExit(pid, exit);
+      });
+    });
+  }
+
+  async #replaceConnection(newPeer: string): Promise<void> {
+    this.log().debug(1, `Initial connection from ${newPeer}.`);
+    if (this.#worker !== undefined) {
+      this.log().debug(1, `Worker process exists (pid=${this.#worker.pid}), stopping it.`);
+      await this.#stopWorker((pid, exit) => this.#logExit(pid, exit));
+    } else if (this.#halfOpen !== undefined) {
+      const oldPeer = this.#halfOpen.connection.peer;
+      this.log().debug(
+        1,
+        `Canceling half-open connection from ${oldPeer} on connection from ${newPeer}.`,
+      );
+      this.#closeHalfOpen();
+    }
+  }
+
+  #expireHalfOpen(connection: PeerConnection): void {
+    if (this.#halfOpen?.connection !== connection) return;
+    const seconds = HALF_OPEN_TIMEOUT_MS / 1000;
+    this.log().debug(
+      1,
+      `Canceling half-open connection from ${connection.peer}: no second one within ${seconds}s.`,
+    );
+    this.#closeHalfOpen();
+  }
+
+  #closeHalfOpen(): void {
+    if (this.#halfOpen === undefined) return;
+    clearTimeout(this.#halfOpen.timer);
+    this.#halfOpen.connection.close();
+    this.#halfOpen = undefined;
+  }
+
+  async #stopWorker(report: (pid: number, exit: WorkerExit) => void): Promise<void> {
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    this.#worker = undefined; // Its end is reported here and by nobody else.
+    report(worker.pid, await worker.stop(this.#context.stopDelays));
+  }
+
+  #startPrimary(): void {
+    try {
+      Deno.mkdirSync(this.#context.runDirectory, { recursive: true });
+      this.#spawn(this.#workerStart("primary"));
+    } catch (error) {
+      this.log().error(`Unable to start worker process: ${systemErrorText(error)}.`);
+      this.#scheduleRestart();
+    }
+  }
+
+  #startSecondary(
+    halfOpen: HalfOpen,
+    outgoing: PeerConnection,
+    identity: HandshakeIdentity,
+  ): void {
+    const fds: number[] = [];
+    try {
+      for (const each of [halfOpen.connection, outgoing]) fds.push(detachSocket(each.release()));
+      for (const fd of fds) setCloseOnExec(fd, false);
+      const peer = peerHello(fds, halfOpen, outgoing, identity);
+      this.#spawn({ ...this.#workerStart("secondary"), peer });
+    } catch (error) {
+      this.log().error(`Unable to start worker process: ${systemErrorText(error)}.`);
+      halfOpen.connection.close();
+      outgoing.close();
+    } finally {
+      for (const fd of fds) closeSocket(fd);
+    }
+  }
+
+  #workerStart(role: WorkerStart["role"]): WorkerStart {
+    return {
+      type: "start",
+      role,
+      resource: this.#config,
+      debugLevel: this.#context.debugLevel,
+      nodeName: this.#context.nodeName,
+      nbdSocketPath: `${this.#context.runDirectory}/${this.name}.sock`,
+    };
+  }
+
+  #spawn(start: WorkerStart): void {
+    const log = this.log();
+    const startedMs = performance.now();
+    const worker = new WorkerProcess(this.#context.workerCommand, start, {
+      ready: () => log.debug(2, "Worker process is ready."),
+      log: (record) => this.#context.write(record),
+      event: (event) =>
+        this.#context.hooks.run({ ...this.#hookCall("worker"), args: [event, this.name] }, log),
+      complaint: (line) => log.error(line),
+    });
+    this.#worker = worker;
+    void worker.ended.then((exit) =>
+      this.#serial.run(() => {
+        if (this.#worker === worker) this.#workerDied(worker, exit, performance.now() - startedMs);
+        return Promise.resolve();
+      })
+    );
+  }
+
+  #workerDied(worker: WorkerProcess, exit: WorkerExit, livedMs: number): void {
+    this.#worker = undefined;
+    this.#logExit(worker.pid, exit);
+    if (this.#role !== "primary" || this.#closed) return;
+    if (exit.signal !== undefined || exit.code === EX.tempFail) {
+      if (livedMs >= WORKER_STABLE_MS) this.#restartDelayMs = RESTART_DELAY_MIN_MS;
+      this.#scheduleRestart();
+    } else {
+      this.log().info("Changing resource role back to init.");
+      this.#role = "init";
+    }
+  }
+
+  #scheduleRestart(): void {
+    this.#restart = setTimeout(() => {
+      void this.#serial.run(() => {
+        if (this.#restart === undefined) return Promise.resolve();
+        this.#restart = undefined;
+        this.log().info("Restarting worker process.");
+        this.#startPrimary();
+        return Promise.resolve();
+      });
+    }, this.#restartDelayMs);
+    this.#restartDelayMs = Math.min(this.#restartDelayMs * 2, RESTART_DELAY_MAX_MS);
+  }
+
+  #forgetRestart(): void {
+    clearTimeout(this.#restart);
+    this.#restart = undefined;
+  }
+
+  #logExit(pid: number, exit: WorkerExit): void {
+    if (exit.signal !== undefined) {
+      this.log().error(`Worker process killed (pid=${pid}, signal=${exit.signal}).`);
+    } else if (exit.code === 0) {
+      this.log().debug(1, `Worker process exited gracefully (pid=${pid}).`);
+    } else {
+      this.log().error(`Worker process exited ungracefully (pid=${pid}, exitcode=${exit.code}).`);
+    }
+  }
+
+  #hookCall(reason: HookReason): Parameters<Hooks["run"]>[0] {
+    return {
+      execPath: this.#config.execPath,
+      args: [],
+      resourceName: this.name,
+      role: this.#role,
+      peer: this.#config.remoteAddress,
+      reason,
+    };
+  }
+}
+
+function peerHello(
+  fds: readonly number[],
+  halfOpen: HalfOpen,
+  outgoing: PeerConnection,
+  identity: HandshakeIdentity,
+): PeerHello {
+  const [incomingFd = -1, outgoingFd = -1] = fds;
+  return {
+    incomingFd,
+    outgoingFd,
+    incomingPeer: halfOpen.connection.peer,
+    outgoingPeer: outgoing.peer,
+    protocolVersion: halfOpen.version,
+    virgin: identity.virgin,
+    resuid: String(identity.resuid),
+    localcnt: String(identity.localcnt),
+    remotecnt: String(identity.remotecnt),
+    requestBytesMax: identity.requestBytesMax,
+  };
+}
