@@ -170,5 +170,6 @@ export function hostErrno(): number {
 
 /** `text` as C has it: UTF-8 with a NUL behind it; ends early at a NUL inside. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text.split("\0", 1)[0] + "\0");
+  // A copy: the types of older Deno let the encoder's result be shared memory.
+  return new Uint8Array(new TextEncoder().encode(text.split("\0", 1)[0] + "\0"));
 }

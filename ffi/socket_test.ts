@@ -22,13 +22,23 @@ import {
   takeSocketError,
 } from "./socket.ts";
 
-const text = (value: string) => new TextEncoder().encode(value);
+const text = (value: string) => new Uint8Array(new TextEncoder().encode(value));
 
 async function tcpPair(hostname: string): Promise<[Deno.TcpConn, Deno.TcpConn]> {
   using listener = Deno.listen({ hostname, port: 0 });
   const accepted = listener.accept();
   const dialed = await Deno.connect({ hostname, port: listener.addr.port });
   return [await accepted, dialed];
+}
+
+/** Runs `use` with the path of a Unix socket to be, in a folder of its own. */
+async function withSocketPath(use: (path: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await use(`${folder}/socket`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 }
 
 async function unixPair(
@@ -71,37 +81,37 @@ for (const hostname of ["127.0.0.1", "::1"]) {
   });
 }
 
-Deno.test("socketFd() finds the Unix connection accepted or dialed last", async () => {
-  const path = await Deno.makeTempDir() + "/socket";
-  using listener = Deno.listen({ transport: "unix", path });
-  const fds = [listenerFd(listener)];
-  const conns: Deno.Conn[] = [];
-  for (let index = 0; index < 3; index++) {
+Deno.test("socketFd() finds the Unix connection accepted or dialed last", () =>
+  withSocketPath(async (path) => {
+    using listener = Deno.listen({ transport: "unix", path });
+    const fds = [listenerFd(listener)];
+    const conns: Deno.Conn[] = [];
+    for (let index = 0; index < 3; index++) {
+      const [accepted, dialed] = await unixPair(listener, path);
+      const [acceptedFd, dialedFd] = [socketFd(accepted), socketFd(dialed)];
+      assertEquals(sendBytes(dialedFd, text(`to ${index}`)), 4);
+      assertEquals(await receive(acceptedFd, 4), text(`to ${index}`));
+      fds.push(acceptedFd, dialedFd);
+      conns.push(accepted, dialed);
+    }
+    assertEquals(new Set(fds).size, 7);
+    for (const conn of conns) conn.close();
+    // The same numbers come again, for other sockets.
     const [accepted, dialed] = await unixPair(listener, path);
-    const [acceptedFd, dialedFd] = [socketFd(accepted), socketFd(dialed)];
-    assertEquals(sendBytes(dialedFd, text(`to ${index}`)), 4);
-    assertEquals(await receive(acceptedFd, 4), text(`to ${index}`));
-    fds.push(acceptedFd, dialedFd);
-    conns.push(accepted, dialed);
-  }
-  assertEquals(new Set(fds).size, 7);
-  for (const conn of conns) conn.close();
-  // The same numbers come again, for other sockets.
-  const [accepted, dialed] = await unixPair(listener, path);
-  assert(fds.includes(socketFd(accepted)));
-  accepted.close();
-  dialed.close();
-});
+    assert(fds.includes(socketFd(accepted)));
+    accepted.close();
+    dialed.close();
+  }));
 
-Deno.test("socketFd() refuses to guess between two Unix connections", async () => {
-  const path = await Deno.makeTempDir() + "/socket";
-  using listener = Deno.listen({ transport: "unix", path });
-  const conns = [...await unixPair(listener, path), ...await unixPair(listener, path)];
-  const [accepted] = conns;
-  assert(accepted !== undefined);
-  assertThrows(() => socketFd(accepted), HastError, "2 of the open ones match");
-  for (const conn of conns) conn.close();
-});
+Deno.test("socketFd() refuses to guess between two Unix connections", () =>
+  withSocketPath(async (path) => {
+    using listener = Deno.listen({ transport: "unix", path });
+    const conns = [...await unixPair(listener, path), ...await unixPair(listener, path)];
+    const [accepted] = conns;
+    assert(accepted !== undefined);
+    assertThrows(() => socketFd(accepted), HastError, "2 of the open ones match");
+    for (const conn of conns) conn.close();
+  }));
 
 Deno.test("socketFd() of a closed connection throws", async () => {
   const [accepted, dialed] = await tcpPair("127.0.0.1");
@@ -116,10 +126,14 @@ async function detachedPair(kind: "tcp" | "unix"): Promise<[number, number]> {
     const [accepted, dialed] = await tcpPair("127.0.0.1");
     return [detachSocket(accepted), detachSocket(dialed)];
   }
-  const path = await Deno.makeTempDir() + "/socket";
-  using listener = Deno.listen({ transport: "unix", path });
-  const [accepted, dialed] = await unixPair(listener, path);
-  return [detachSocket(accepted), detachSocket(dialed)];
+  const fds: [number, number] = [-1, -1];
+  await withSocketPath(async (path) => {
+    using listener = Deno.listen({ transport: "unix", path });
+    const [accepted, dialed] = await unixPair(listener, path);
+    fds[0] = detachSocket(accepted);
+    fds[1] = detachSocket(dialed);
+  });
+  return fds;
 }
 
 for (const kind of ["tcp", "unix"] as const) {
