@@ -6,7 +6,7 @@
  */
 import { EX, HastError } from "../base/errors.ts";
 import { expandNumber } from "../base/units.ts";
-import { getopt, type Option } from "./getopt.ts";
+import { getopt, type Option } from "../base/getopt.ts";
 
 export const VERBS = ["create", "role", "list", "status", "dump", "config"] as const;
 export type Verb = typeof VERBS[number];

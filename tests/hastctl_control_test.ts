@@ -3,9 +3,10 @@
  * (control.json, examples.json): request bytes, output, exit code.
  * @module
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { HastError } from "../base/errors.ts";
 import { exchange } from "../hastctl/control_client.ts";
+import { encodeStatusReply } from "../protocol/control_message.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { Nv } from "../protocol/nv.ts";
 import { withFakeDaemon } from "./support/control_fake.ts";
@@ -64,6 +65,51 @@ for (const vector of readVectors<{ hastctl: ControlCase[] }>("control.json").has
   );
 }
 
+interface ParsedResource {
+  name: string;
+  provname: string;
+  localpath: string;
+  remoteaddr: string;
+  sourceaddr: string;
+  replication: string;
+  checksum: string;
+  compression: string;
+}
+
+interface Example {
+  parsed: { resources: ParsedResource[] };
+  hastctl_list_role_init: string;
+  hastctl_status_role_init: string;
+}
+
+/** What a daemon answers that has these resources, all in role init. */
+function initReplyHex(resources: ParsedResource[]): string {
+  const replies = resources.map(({ name, sourceaddr, ...rest }) => ({
+    ...rest,
+    resource: name,
+    error: 0,
+    sourceaddr: sourceaddr === "" ? undefined : sourceaddr,
+    role: "init",
+    workerpid: 0,
+    worker: undefined,
+  }));
+  return frameHex(encodeStatusReply({ error: 0, resources: replies }));
+}
+
+const { examples } = readVectors<{ examples: Record<string, Example> }>("examples.json");
+for (const [name, example] of Object.entries(examples)) {
+  for (const verb of ["list", "status"] as const) {
+    controlTest(
+      `examples.json: ${verb} of ${name}`,
+      initReplyHex(example.parsed.resources),
+      (configPath) => runHastctl(verb, "-c", configPath),
+      (result) => {
+        assertEquals(result, { code: 0, stdout: example[`hastctl_${verb}_role_init`], stderr: "" });
+      },
+    );
+  }
+}
+
 function frameHex(nv: Nv): string {
   return encodeHex(encodeFrame(2, nv));
 }
@@ -109,14 +155,27 @@ controlTest(
 Deno.test("exchange() gives up when the daemon does not answer in time", () =>
   withFolder(async (folder) => {
     const answer = { replyHex: "02", keepOpen: true };
-    const { result } = await withFakeDaemon(`${folder}/ctl`, answer, async () => {
-      return await within("exchange() ends", exchange(`${folder}/ctl`, REQUEST, 50))
-        .catch((thrown: unknown) => thrown);
+    const { result } = await withFakeDaemon(`${folder}/ctl`, answer, () => {
+      const asked = exchange(`${folder}/ctl`, REQUEST, 50);
+      return assertRejects(() => within("exchange() ends", asked), HastError);
     });
-    assert(result instanceof HastError);
     assertEquals(result.exitCode, 71);
     assertStringIncludes(result.message, ": Operation timed out.");
   }));
+
+Deno.test("exchange() refuses addresses that are no path of a socket, in the original's words", async () => {
+  const long = `/${"x".repeat(200)}`;
+  const cases = [
+    ["tcp4://127.0.0.1:99", "Invalid argument"],
+    ["bogus://x", "Invalid argument"],
+    [long, "File name too long"],
+  ] as const;
+  for (const [address, reason] of cases) {
+    const error = await assertRejects(() => exchange(address, REQUEST), HastError);
+    assertEquals(error.exitCode, 71);
+    assertEquals(error.message, `Unable to setup control connection to ${address}: ${reason}.`);
+  }
+});
 
 Deno.test("exchange() takes addresses with a scheme and names them as they were written", () =>
   withFolder(async (folder) => {
@@ -126,9 +185,8 @@ Deno.test("exchange() takes addresses with a scheme and names them as they were 
         return exchange(`${scheme}${folder}/ctl`, REQUEST);
       });
       assertEquals(result.i16("error"), 0);
-      const error = await exchange(`${scheme}${folder}/ctl`, REQUEST)
-        .catch((thrown: unknown) => thrown);
-      assert(error instanceof HastError);
+      const gone = () => exchange(`${scheme}${folder}/ctl`, REQUEST);
+      const error = await assertRejects(gone, HastError);
       assertStringIncludes(error.message, `via ${scheme}${folder}/ctl: No such file`);
     }
   }));

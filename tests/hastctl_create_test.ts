@@ -135,16 +135,17 @@ for (const [name, { conf_file, hastctl_dump, parsed }] of Object.entries(example
 Deno.test("hastctl create clears the whole map and leaves the data alone", () =>
   withFolder(async (folder) => {
     const component = `${folder}/data.img`;
-    // 64 KiB of map, more than fits in no piece but the last: 512-byte extents.
-    const sizeBytes = 2200 * 4096 * 512 / 512;
-    Deno.writeFileSync(component, new Uint8Array(sizeBytes).fill(0xa5));
+    const sizeBytes = 5 * 1024 * MIB; // With extents of 512 bytes: 1.25 MiB of map.
+    const oldBytes = 2 * MIB;
+    Deno.writeFileSync(component, new Uint8Array(oldBytes).fill(0xa5));
+    Deno.truncateSync(component, sizeBytes);
     const config = writeConfig(folder);
     assertEquals((await runHastctl("create", "-c", config, "-e", "512", "data")).code, 0);
-    const bytes = Deno.readFileSync(component);
     const { stdout } = await runHastctl("dump", "-c", config);
     const dataAt = Number(/localoff: (\d+)/.exec(stdout)?.[1]);
     assertEquals(dataAt, 4096 + Math.ceil((sizeBytes - 4096) / 512 / 8 / 512) * 512);
-    assert(withoutTrailer(bytes).subarray(512, dataAt).every((byte) => byte === 0));
+    const bytes = withoutTrailer(readStart(component, oldBytes));
+    assert(bytes.subarray(512, dataAt).every((byte) => byte === 0));
     assert(bytes.subarray(dataAt).every((byte) => byte === 0xa5));
   }));
 
@@ -200,26 +201,62 @@ Deno.test("hastctl create goes on after a failure and answers with the first one
     });
   }));
 
+/** Runs `body` in a file system of 64 KiB. */
+async function withSmallFileSystem(folder: string, body: (mounted: string) => Promise<void>) {
+  const mounted = `${folder}/small`;
+  Deno.mkdirSync(mounted);
+  await runOk("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted);
+  try {
+    await body(mounted);
+  } finally {
+    await runOk("umount", mounted);
+  }
+}
+
 testWith(
   ["root", "linux"],
   "hastctl create reports a full file system, exit code 74",
   () =>
-    withFolder(async (folder) => {
-      const mounted = `${folder}/full`;
-      Deno.mkdirSync(mounted);
-      await runOk("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted);
-      try {
-        makeFile(`${mounted}/data.img`, MIB);
+    withFolder((folder) =>
+      withSmallFileSystem(folder, async (mounted) => {
+        const component = `${mounted}/data.img`;
+        makeFile(component, MIB);
         Deno.writeFileSync(`${mounted}/filler`, new Uint8Array(64 * 1024));
-        const config = writeConfig(folder, "data", `${mounted}/data.img`);
-        const created = await runHastctl("create", "-c", config, "data");
-        const where = `Unable to write metadata to ${mounted}/data.img`;
+        const created = await runHastctl(
+          "create",
+          "-c",
+          writeConfig(folder, "data", component),
+          "data",
+        );
+        const where = `Unable to write metadata to ${component}`;
         const stderr = `[ERROR] [data] ${where}: No space left on device.\n`;
         assertEquals(created, { code: 74, stdout: "", stderr });
-      } finally {
-        await runOk("umount", mounted);
-      }
-    }),
+      })
+    ),
+);
+
+testWith(
+  ["root", "linux"],
+  "hastctl create leaves no metadata when it cannot clear the map",
+  () =>
+    withFolder((folder) =>
+      withSmallFileSystem(folder, async (mounted) => {
+        const component = `${mounted}/data.img`;
+        makeFile(component, MIB);
+        const config = writeConfig(folder, "data", component);
+        assertEquals((await runHastctl("create", "-c", config, "data")).code, 0);
+        Deno.truncateSync(component, 4096); // Only the metadata has its page.
+        Deno.truncateSync(component, MIB);
+        Deno.writeFileSync(`${mounted}/filler`, new Uint8Array(60 * 1024));
+        const created = await runHastctl("create", "-c", config, "data");
+        const where = `Unable to clear the activemap of ${component}`;
+        const stderr = `[ERROR] [data] ${where}: No space left on device.\n`;
+        assertEquals(created, { code: 74, stdout: "", stderr });
+        const dumped = await runHastctl("dump", "-c", config);
+        assertEquals(dumped.code, 255);
+        assertMatch(dumped.stderr, /Unable to read metadata from \S+: No such file or directory\./);
+      })
+    ),
 );
 
 testWith(
