@@ -11,7 +11,7 @@ import {
 } from "../support/hast_wire.ts";
 import { Random, testSeed } from "../support/random.ts";
 
-const SILENT_COUNT = 64;
+const SILENT_COUNT = 48;
 const [SET_ROLE, STATUS] = [1, 2] as const;
 const [NO_ENTRY, INVALID, UNIMPLEMENTED] = [1n, 2n, 4n] as const;
 const DISK: Entry = ["resource0", "string", RESOURCE];
