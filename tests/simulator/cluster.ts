@@ -36,6 +36,8 @@ export interface Plan {
   powerCuts: boolean;
   diskErrorChance: number;
   remoteErrorChance: number;
+  /** Chance that a request of the user is a FLUSH, or that a write has FUA. */
+  flushChance: number;
 }
 
 /** One node's disk and, while it runs, its process. */
@@ -296,7 +298,7 @@ export class Cluster {
     const count = 1 + this.random.below(this.random.chance(0.2) ? 16 : 3);
     const first = this.random.below(SECTOR_COUNT - count + 1);
     const kind = this.random.below(10);
-    if (kind === 0) this.#flush(primary);
+    if (this.random.chance(this.plan.flushChance)) this.#flush(primary);
     else if (kind <= 3) this.#read(primary, first, count);
     else this.#write(primary, first, count, kind);
   }
@@ -361,7 +363,7 @@ export class Cluster {
       : UserCommand.delete;
     request.offsetBytes = first * SECTOR_BYTES;
     request.lengthBytes = count * SECTOR_BYTES;
-    request.fua = this.random.chance(0.1);
+    request.fua = this.random.chance(this.plan.flushChance);
     if (!zero) {
       request.buffer = this.a.pool.take(request.lengthBytes);
       for (let s = 0; s < count; s++) stamp(request.buffer.bytes, s * SECTOR_BYTES, version);

@@ -25,6 +25,7 @@ function drawPlan(seed: number): Plan {
     powerCuts: random.chance(0.5),
     diskErrorChance: 0,
     remoteErrorChance: rate(0.05),
+    flushChance: rate(0.2),
   };
 }
 
