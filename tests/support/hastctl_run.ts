@@ -4,7 +4,13 @@
  */
 import { hastctlMain } from "../../hastctl/cli.ts";
 import { nodeIdentity } from "../../hastd/node_identity.ts";
+import { statusOf } from "../../ffi/descriptor.ts";
+import { libc } from "../../ffi/libc.ts";
 import type { Result } from "./process.ts";
+
+// Opens the C library, for good: within a test, Deno would take that for a leak of the test.
+libc();
+statusOf(0);
 
 /** A vector that runs hastctl; files of vectors have more fields than these. */
 export interface HastctlCase {
