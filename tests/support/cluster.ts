@@ -120,7 +120,7 @@ export class Node {
 
   /** Starts the daemon in the foreground and waits until it answers. */
   async start(): Promise<void> {
-    this.#daemon = startLogged(this.logPath, programPath("hastd"), this.daemonArgs(), {
+    this.#daemon = startLogged(this.logPath, programPath("hastd"), ["-F", "-d", ...this.daemonArgs()], {
       HAST_RUNDIR: this.runFolder,
     });
     await waitFor(`hastd of ${this.name} answers`, async () => {
@@ -128,9 +128,14 @@ export class Node {
     });
   }
 
+  /** Runs `hastd -n NODE -c CONFIG -P PIDFILE ARGS` to its end: in background mode, or failing. */
+  hastd(...args: string[]): Promise<Result> {
+    return run(programPath("hastd"), ...this.daemonArgs(), ...args);
+  }
+
   /** Arguments of `hastd` for this node. */
   daemonArgs(): string[] {
-    return ["-F", "-d", "-n", this.name, "-c", this.configPath, "-P", this.pidfilePath];
+    return ["-n", this.name, "-c", this.configPath, "-P", this.pidfilePath];
   }
 
   /** SIGTERM, and waits for the end. Returns the exit code. */
