@@ -32,24 +32,38 @@ type Table = Record<string, unknown>;
  */
 export function parseToml(text: string, file: string): ConfigFile {
   checkFileSize(text, file);
-  checkRepeats(text, file);
+  checkKeys(text, file);
   const reader = new Reader(file);
   return reader.file(parseTable(text, file));
 }
 
+/** Ours: more `=` than this, those in comments behind values included, no table needs. */
+const KEYS_PER_TABLE_MAX = 256;
 const KEY_LINE = /^[ \t]*("[^"\n]*"|'[^'\n]*'|[A-Za-z0-9_.-]+)[ \t]*=/;
 
-/** TOML forbids to define a key twice in a table; its parser lets the last one win. */
-function checkRepeats(text: string, file: string): void {
+/**
+ * TOML forbids to define a key twice in a table; its parser lets the last one win, and takes time
+ * that grows with the square of the keys of one table.
+ */
+function checkKeys(text: string, file: string): void {
   let lineOfKey = new Map<string, number>();
+  let keyCount = 0;
   for (const [index, line] of text.split("\n").entries()) {
-    if (/^[ \t]*\[/.test(line)) lineOfKey = new Map(); // A table, or an array that has no keys.
+    const place = `${file}:${index + 1}`;
+    if (/^[ \t]*\[/.test(line)) { // A table begins; or a line of an array, which has no keys.
+      lineOfKey = new Map();
+      keyCount = 0;
+    }
+    if (!/^[ \t]*#/.test(line)) keyCount += line.split("=").length - 1;
+    if (keyCount > KEYS_PER_TABLE_MAX) {
+      throw errorAt(SYNTAX_ERROR, place, `more than ${KEYS_PER_TABLE_MAX} keys in one table`);
+    }
     const key = KEY_LINE.exec(line)?.[1];
     if (key === undefined) continue;
     const earlier = lineOfKey.get(key);
     if (earlier !== undefined) {
       const detail = `${shown(key)} is defined a second time, first on line ${earlier}`;
-      throw errorAt(SYNTAX_ERROR, `${file}:${index + 1}`, detail);
+      throw errorAt(SYNTAX_ERROR, place, detail);
     }
     lineOfKey.set(key, index + 1);
   }

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError } from "../base/errors.ts";
 import type { ConfigFile } from "./ast.ts";
 import { loadConfig } from "./load.ts";
@@ -99,13 +99,15 @@ Deno.test("parseToml() ends on deep nesting with a ConfigError", () => {
   fails(`a = ${"[".repeat(200)}${"]".repeat(200)}`, "f.toml: a: unknown key");
 });
 
-Deno.test("parseToml() needs no more than moments for a large file", () => {
-  const many = Array.from(
+Deno.test("parseToml() bounds the keys of one table, and takes many tables", () => {
+  const keys = Array.from({ length: 257 }, (_, index) => `k${index} = 1\n`).join("");
+  fails(keys, "(f.toml:257: more than 256 keys in one table)");
+  fails(`a = {${keys.replaceAll("\n", ",")}}`, "f.toml:1: more than 256 keys");
+  read(`# ${"=".repeat(300)}\ntimeout = 1\n`);
+  const tables = Array.from(
     { length: 2_000 },
     (_, index) =>
       `[resource.r${index}]\nlocal = "/dev/da${index}"\n[resource.r${index}.on.a]\nremote = "none"\n`,
   ).join("");
-  const startMs = performance.now();
-  assertEquals(read(many).resources.length, 2_000);
-  assert(performance.now() - startMs < 20_000);
+  assertEquals(read(tables).resources.length, 2_000);
 });
