@@ -40,6 +40,7 @@ export function isAllZero(bytes: Uint8Array): boolean {
   for (let index = headBytes + wordCount * 4; index < bytes.length; index++) {
     if (bytes[index] !== 0) return false;
   }
+  if (wordCount === 0) return true; // A few bytes: the head may not even end at a word.
   return areWordsZero(new Int32Array(bytes.buffer, bytes.byteOffset + headBytes, wordCount));
 }
 
