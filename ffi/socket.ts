@@ -45,6 +45,8 @@ const TCP_OPTION = {
  * means another socket by now.
  */
 const identified = new Map<number, bigint>();
+/** What a search has found: a second one would pass over a connection that is identified. */
+const found = new WeakMap<object, number>();
 
 /**
  * The descriptor of a connection that Deno accepted or dialed. Deno keeps owning it.
@@ -55,7 +57,7 @@ const identified = new Map<number, bigint>();
  * @throws {HastError} The connection is closed, or several could be meant.
  */
 export function socketFd(conn: Deno.TcpConn | Deno.UnixConn): number {
-  const known = fdProperty(conn);
+  const known = fdProperty(conn) ?? found.get(conn);
   if (known !== undefined) return known;
   const local = addressText(conn.localAddr);
   const remote = addressText(conn.remoteAddr);
@@ -64,6 +66,7 @@ export function socketFd(conn: Deno.TcpConn | Deno.UnixConn): number {
     addressOf(candidate, "remote") === remote && !isIdentified(candidate)
   );
   identify(fd);
+  found.set(conn, fd);
   return fd;
 }
 
@@ -97,6 +100,7 @@ export function detachSocket(conn: Deno.TcpConn | Deno.UnixConn): number {
   // close() of Deno shuts the socket down first; here that hits /dev/null.
   pointAtNull([fd]);
   identified.delete(fd);
+  found.delete(conn);
   conn.close();
   return ownFd;
 }
@@ -258,12 +262,12 @@ function fdProperty(conn: object): number | undefined {
 }
 
 function findSocket(matches: (fd: number) => boolean): number {
-  const found = openDescriptors().filter(matches);
-  const [fd] = found;
-  if (fd !== undefined && found.length === 1) return fd;
+  const candidates = openDescriptors().filter(matches);
+  const [fd] = candidates;
+  if (fd !== undefined && candidates.length === 1) return fd;
   throw new HastError(
     EX.osErr,
-    `Unable to find the descriptor of a socket: ${found.length} of the open ones match.`,
+    `Unable to find the descriptor of a socket: ${candidates.length} of the open ones match.`,
   );
 }
 
