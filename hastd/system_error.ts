@@ -41,10 +41,13 @@ export function systemErrorName(thrown: unknown): string | undefined {
   return NAME_OF_CLASS[thrown.name];
 }
 
-/** strerror(3) words for what a `Deno` call threw; its own message where it has no number. */
+/**
+ * strerror(3) words for what a `Deno` call threw; its own message where it has no number. Without
+ * a period: the line that it goes into has one.
+ */
 export function systemErrorText(thrown: unknown): string {
   const name = systemErrorName(thrown);
-  if (name === undefined) return messageOf(thrown);
+  if (name === undefined) return messageOf(thrown).replace(/\.$/, "");
   const number = NUMBER[name];
   return number === undefined ? TEXT[name] ?? messageOf(thrown) : strerror(number);
 }
