@@ -112,6 +112,7 @@ export function decodeFramePrefix(
  * @example A frame in two pieces
  * ```ts
  * import { assertEquals } from "@std/assert";
+ * import { Nv } from "./nv.ts";
  * const bytes = encodeFrame(2, new Nv().addU8("cmd", 5));
  * const reader = new FrameReader();
  * reader.push(bytes.subarray(0, 3));
