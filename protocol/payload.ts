@@ -71,7 +71,7 @@ export function compressInto(
 ): number {
   if (compression === "none" || data.length === 0) return 0;
   if (isAllZero(data)) return writeHole(data.length, target);
-  if (compression === "hole" || data.length <= LZF_SAVED_BYTES_MIN) return 0;
+  if (compression === "hole") return 0;
   const bytesMax = Math.min(data.length - LZF_SAVED_BYTES_MIN, target.length);
   if (bytesMax <= COMPRESSED_LENGTH_BYTES) return 0;
   const lzfBytes = lzf.compress(data, target.subarray(COMPRESSED_LENGTH_BYTES, bytesMax));
