@@ -1,0 +1,367 @@
+/**
+ * hastd as a program (with workers that do nothing): arguments, start, background, signals,
+ * messages to the byte as cli.json has them, nothing left behind.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { frame, FrameConn } from "../support/hast_wire.ts";
+import { freePort } from "../support/main_process.ts";
+import { isAlive } from "../support/process.ts";
+import { at, type Json, listAt, loadVector, textAt } from "../support/vectors.ts";
+import { waitFor, within } from "../support/wait.ts";
+
+const PROGRAM = new URL("../support/fake_hastd.ts", import.meta.url).pathname;
+const CASES = listAt(loadVector("cli"), "cases");
+
+interface Output {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** A folder with a configuration, and the daemons started in it. */
+class Place {
+  readonly port = freePort();
+  readonly #running: Deno.ChildProcess[] = [];
+
+  constructor(readonly folder: string) {
+    this.configure();
+  }
+
+  get configPath(): string {
+    return `${this.folder}/hast.conf`;
+  }
+
+  /** The configuration of the cli.json cases, with what a case changes. */
+  configure(
+    changes: { control?: string; listen?: string; remote?: string; more?: string } = {},
+  ): void {
+    Deno.writeTextFileSync(
+      this.configPath,
+      `control ${changes.control ?? `${this.folder}/ctl`}
+pidfile ${this.folder}/hastd.pid
+listen ${changes.listen ?? `tcp4://127.0.0.1:${this.port}`}
+resource data {
+	on nodea {
+		local ${this.folder}/data.img
+		remote ${changes.remote ?? "tcp4://127.0.0.1"}
+	}
+}
+${changes.more ?? ""}
+`,
+    );
+  }
+
+  command(...args: string[]): Deno.Command {
+    return new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--allow-all", "--no-check", "--cached-only", PROGRAM, ...args],
+      cwd: this.folder,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      env: { HAST_RUNDIR: `${this.folder}/run` },
+    });
+  }
+
+  /** Runs hastd until it ends by itself. */
+  async run(...args: string[]): Promise<Output> {
+    const { code, stdout, stderr } = await within("hastd ends", this.command(...args).output());
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  }
+
+  /** Starts hastd in the foreground, as node `nodea`, and waits until it serves. */
+  async start(...args: string[]): Promise<Daemon> {
+    const child = this.command("-F", "-n", "nodea", "-c", this.configPath, ...args).spawn();
+    this.#running.push(child);
+    const daemon = new Daemon(child);
+    await waitFor("hastd serves", () => /Listening on address/.test(daemon.stdout));
+    return daemon;
+  }
+
+  async destroy(): Promise<void> {
+    for (const child of this.#running) {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended, as the test wanted it to.
+      }
+      await child.status;
+    }
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+/** A running hastd and what it has written so far. */
+class Daemon {
+  stdout = "";
+  stderr = "";
+  readonly #read: Promise<unknown>;
+
+  constructor(readonly child: Deno.ChildProcess) {
+    this.#read = Promise.all([
+      this.#collect(child.stdout, (text) => this.stdout += text),
+      this.#collect(child.stderr, (text) => this.stderr += text),
+    ]);
+  }
+
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<number> {
+    this.child.kill(signal);
+    const { code } = await within("hastd ends", this.child.status);
+    await this.#read;
+    return code;
+  }
+
+  async #collect(stream: ReadableStream<Uint8Array<ArrayBuffer>>, take: (text: string) => void) {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) take(text);
+  }
+}
+
+async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
+  const place = new Place(await Deno.makeTempDir({ prefix: "hast-program-" }));
+  try {
+    await test(place);
+  } finally {
+    await place.destroy();
+  }
+}
+
+function vector(what: string): Json {
+  const found = CASES.find((each) => at(each, "what") === what);
+  assert(found !== undefined, `cli.json has a case '${what}'`);
+  return found;
+}
+
+function expected(json: Json, folder: string): Output {
+  const text = (name: string) => textAt(json, name).replaceAll("/lab/ref/node/cli", folder);
+  return { code: Number(at(json, "exit_code")), stdout: text("stdout"), stderr: text("stderr") };
+}
+
+async function setRole(place: Place, role: number): Promise<void> {
+  using conn = await FrameConn.unix(`${place.folder}/ctl`);
+  await conn.send(
+    frame([["cmd", "uint8", 1], ["role", "uint8", role], ["resource0", "string", "data"]]),
+  );
+  assert((await conn.receive())?.has("role0"));
+}
+
+function filesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+}
+
+for (
+  const what of [
+    "hastd -h",
+    "hastd unknown option",
+    "hastd -c without argument",
+    "hastd missing config, absolute path",
+    "hastd missing config, relative path",
+  ]
+) {
+  Deno.test(`${what}: output and exit code of the original`, () =>
+    inPlace(async (place) => {
+      const json = vector(what);
+      const args = listAt(json, "argv").slice(1).map(String);
+      assertEquals(await place.run(...args), expected(json, place.folder));
+    }));
+}
+
+for (
+  const [what, changes] of [
+    ["hastd, control path longer than sun_path", { control: undefined }],
+    ["hastd, folder of the control socket missing", { control: "/nonexistent/dir/ctl" }],
+    ["hastd, listen address is not local", { listen: "tcp4://203.0.113.1" }],
+  ] as const
+) {
+  Deno.test(`${what}: output and exit code of the original`, () =>
+    inPlace(async (place) => {
+      const json = expected(vector(what), place.folder);
+      const long = /address (\/x+):/.exec(json.stderr)?.[1];
+      place.configure(long === undefined ? changes : { control: long });
+      assertEquals(await place.run("-F", "-n", "nodea", "-c", place.configPath), json);
+    }));
+}
+
+Deno.test("a port in use ends the start, and the control socket goes again", () =>
+  inPlace(async (place) => {
+    using _rival = Deno.listen({ hostname: "127.0.0.1", port: place.port });
+    const result = await place.run("-F", "-n", "nodea", "-c", place.configPath);
+    const address = `tcp4://127.0.0.1:${place.port}`;
+    assertEquals(result, {
+      code: 71,
+      stdout: "",
+      stderr: `[ERROR] Unable to listen on address ${address}: Address already in use.\n`,
+    });
+    assertEquals(filesIn(place.folder), ["hast.conf"]);
+  }));
+
+Deno.test("a second hastd with the same pidfile names the first and leaves it alone", () =>
+  inPlace(async (place) => {
+    const pidfile = `${place.folder}/hastd.pid`;
+    const first = await place.start("-P", pidfile);
+    const second = await place.run("-F", "-n", "nodea", "-c", place.configPath, "-P", pidfile);
+    const text = expected(vector("second hastd with the same pidfile"), place.folder);
+    assertEquals(second, {
+      ...text,
+      stderr: text.stderr.replace("13393", String(first.child.pid)),
+    });
+    using conn = await FrameConn.unix(`${place.folder}/ctl`);
+    await conn.send(frame([["cmd", "uint8", 2], ["resource0", "string", "data"]]));
+    assertEquals((await conn.receive())?.get("role0"), "init");
+    assertEquals(await first.stop(), 0);
+  }));
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  Deno.test(`${signal} ends hastd with 0, its workers too, and leaves nothing behind`, () =>
+    inPlace(async (place) => {
+      const daemon = await place.start("-P", `${place.folder}/hastd.pid`);
+      await setRole(place, 2);
+      await waitFor("the worker runs", () => /Fake worker started/.test(daemon.stdout));
+      assertEquals(filesIn(place.folder), ["ctl", "hast.conf", "hastd.pid", "run"]);
+      assertEquals(
+        Deno.readTextFileSync(`${place.folder}/hastd.pid`),
+        String(daemon.child.pid),
+      );
+      assertEquals(await daemon.stop(signal), 0);
+      const pid = /pid=(\d+)/.exec(daemon.stdout)?.[1];
+      assertEquals(await isAlive(Number(pid)), false);
+      assertEquals(filesIn(place.folder), ["hast.conf", "run"]);
+      assertEquals(filesIn(`${place.folder}/run`), []);
+      assertEquals(daemon.stderr, "");
+      assertEquals(daemon.stdout.replaceAll(/pid=\d+/g, "pid=N").split("\n"), [
+        "[INFO] Started successfully, running protocol version 2.",
+        `[INFO] Listening on address tcp4://127.0.0.1:${place.port}.`,
+        "[INFO] [data] (init) Role changed to primary.",
+        "[INFO] [data] (primary) Fake worker started with no peer.",
+        "[INFO] Termination signal received, exiting.",
+        "[INFO] Terminating worker process (resource=data, role=primary, pid=N).",
+        "[INFO] [data] (primary) Termination signal received, exiting.",
+        "",
+      ]);
+    }));
+}
+
+Deno.test("workers end when hastd is killed", () =>
+  inPlace(async (place) => {
+    const daemon = await place.start();
+    await setRole(place, 2);
+    await waitFor("the worker runs", () => /Fake worker started/.test(daemon.stdout));
+    using conn = await FrameConn.unix(`${place.folder}/ctl`);
+    await conn.send(frame([["cmd", "uint8", 2], ["resource0", "string", "data"]]));
+    const pid = Number((await conn.receive())?.get("workerpid0"));
+    assert(await isAlive(pid));
+    daemon.child.kill("SIGKILL");
+    await waitFor("the worker has ended", async () => !await isAlive(pid));
+  }));
+
+Deno.test("the background mode returns when hastd serves, with the pidfile written", () =>
+  inPlace(async (place) => {
+    const result = await place.run("-n", "nodea", "-c", "hast.conf");
+    assertEquals([result.code, result.stderr], [0, ""]);
+    const pid = Number(Deno.readTextFileSync(`${place.folder}/hastd.pid`));
+    try {
+      assert(await isAlive(pid));
+      await setRole(place, 2);
+      Deno.kill(pid, "SIGHUP");
+      await setRole(place, 1);
+    } finally {
+      Deno.kill(pid, "SIGTERM");
+    }
+    await waitFor("hastd has ended", async () => !await isAlive(pid));
+    assertEquals(filesIn(place.folder), ["hast.conf", "run"]);
+  }));
+
+Deno.test("in the background mode a failed start reaches the caller", () =>
+  inPlace(async (place) => {
+    place.configure({ listen: "tcp4://203.0.113.1" });
+    const result = await place.run("-n", "nodea", "-c", "hast.conf");
+    assertEquals(result.code, 71);
+    assertMatch(result.stderr, /^\[ERROR\] Unable to listen on address tcp4:\/\/203\.0\.113\.1: /);
+    assertEquals(filesIn(place.folder), ["hast.conf"]);
+  }));
+
+/** Changes the configuration, sends SIGHUP, and returns the lines about it. */
+async function reload(
+  place: Place,
+  daemon: Daemon,
+  changes: Parameters<Place["configure"]>[0],
+): Promise<string[]> {
+  const [outBefore, errBefore] = [daemon.stdout.length, daemon.stderr.length];
+  place.configure(changes);
+  daemon.child.kill("SIGHUP");
+  const after = () => daemon.stdout.slice(outBefore) + daemon.stderr.slice(errBefore);
+  await waitFor("the end of the reload", () => /reloaded( successfully)?\.\n/.test(after()));
+  return after().split("\n").filter((line) => line !== "");
+}
+
+Deno.test("SIGHUP takes over what has changed, in the words of the original", () =>
+  inPlace(async (place) => {
+    const daemon = await place.start();
+    const begin = "[INFO] Reloading configuration...";
+    const end = "[INFO] Configuration reloaded successfully.";
+    const [own, other] = [place.port, freePort()].map((port) => `tcp4://127.0.0.1:${port}`);
+    const keep = `[INFO] Keep listening on address ${own}.`;
+    assertEquals(await reload(place, daemon, {}), [begin, keep, end]);
+    await setRole(place, 2);
+    await waitFor("the worker runs", () => /Fake worker started/.test(daemon.stdout));
+    assertEquals(
+      (await reload(place, daemon, { remote: "tcp4://127.0.0.3" }))
+        .filter((line) => !line.includes("Reloaded, remote")),
+      [begin, keep, "[INFO] Resource data configuration was modified, reloading it.", end],
+    );
+    await waitFor(
+      "the worker is told",
+      () => daemon.stdout.includes("(primary) Reloaded, remote tcp4://127.0.0.3."),
+    );
+    const two = `resource two { on nodea { local /nonexistent
+      remote none } }`;
+    assertEquals(
+      await reload(place, daemon, { remote: "tcp4://127.0.0.3", listen: other, more: two }),
+      [
+        begin,
+        `[INFO] Listening on new address ${other}.`,
+        `[INFO] No longer listening on address ${own}.`,
+        "[INFO] Resource two added.",
+        end,
+      ],
+    );
+    using _free = Deno.listen({ hostname: "127.0.0.1", port: place.port });
+    await (await Deno.connect({ hostname: "127.0.0.1", port: Number(other?.split(":").at(-1)) }))
+      .close();
+    const control = `${place.folder}/ctl2`;
+    const lines = await reload(place, daemon, {
+      remote: "tcp4://127.0.0.3",
+      listen: other,
+      control,
+    });
+    assertEquals(lines.filter((line) => !/127\.0\.0\.1|Connection/.test(line)), [
+      begin,
+      `[INFO] Control socket changed from ${place.folder}/ctl to ${control}.`,
+      "[INFO] Resource two removed.",
+      end,
+    ]);
+    assertEquals(await daemon.stop(), 0);
+    assertEquals(filesIn(place.folder), ["hast.conf", "run"]);
+  }));
+
+Deno.test("SIGHUP with a configuration that will not do changes nothing", () =>
+  inPlace(async (place) => {
+    const daemon = await place.start();
+    using rival = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const wrong = [
+      [{ more: "bogus" }, /^\[ERROR\] .*bogus/],
+      [
+        { listen: `tcp4://127.0.0.1:${rival.addr.port}`, control: `${place.folder}/new` },
+        /^\[ERROR\] Unable to listen on address .*: Address already in use\.$/,
+      ],
+      [{ control: "/nonexistent/dir/ctl" }, /^\[ERROR\] Unable to listen on control address /],
+    ] as const;
+    for (const [changes, complaint] of wrong) {
+      const lines = await reload(place, daemon, changes);
+      assertEquals(lines[0], "[INFO] Reloading configuration...");
+      assertMatch(lines[1] ?? "", complaint);
+      assertEquals(lines[2], "[WARNING] Configuration not reloaded.");
+      await setRole(place, 1);
+      assertEquals(filesIn(place.folder), ["ctl", "hast.conf"]);
+    }
+    assertEquals(await daemon.stop(), 0);
+  }));
