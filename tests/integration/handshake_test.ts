@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { HALFWAY_PER_ADDRESS_MAX } from "../../hastd/listener.ts";
-import { FrameConn, framePrefix } from "../support/hast_wire.ts";
+import { frame, FrameConn, framePrefix } from "../support/hast_wire.ts";
 import { decodeHex } from "../support/hex.ts";
 import {
   type MainProcess,
@@ -12,7 +12,6 @@ import {
   resourceConfig,
   withMainProcess,
 } from "../support/main_process.ts";
-import { frame } from "../support/hast_wire.ts";
 import { at, type Json, listAt, loadVector, maskNamePadding, textAt } from "../support/vectors.ts";
 import { waitFor, within } from "../support/wait.ts";
 
@@ -257,8 +256,8 @@ Deno.test("a peer over a Unix socket reaches the resources whose remote is a pat
     resourceConfig("data", { remoteAddress: "uds:///nonexistent/peer" }),
     resourceConfig("net"),
   ];
+  return withMainProcess(resources, async (main) => {
     const path = `${main.folder}/hast.sock`;
-    setTimeout(() => console.log(main.recorder.lines), 2000);
     assertEquals((Deno.lstatSync(path).mode ?? 0) & 0o777, 0o600);
     await main.supervisor.find("data")?.setRole("secondary", "control");
     using first = await FrameConn.unix(path);
