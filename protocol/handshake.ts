@@ -5,11 +5,12 @@
  *      connection 1, secondary  version, token             or errmsg, [wait]
  *   2  connection 2, primary    resource, token, [virgin], resuid, localcnt, remotecnt, [maxrequest]
  *      connection 1, secondary  datasize, extentsize, localcnt, remotecnt, [virgin], syncsrc,
- *                               mapsize, [maxrequest], [activemap as data]
+ *                               mapsize, [maxrequest], [claims], [activemap as data]
  *                               or (the first four,) errmsg
  *
  * `maxrequest` (uint32, bytes) is ours: the largest READ or WRITE that a node takes. The original
- * ignores it, and takes 128 KiB.
+ * ignores it, and takes 128 KiB. So is `claims` (uint8 1): the secondary understands the request
+ * `claim`.
  *
  * Source: wire.md, "Handshake".
  * @module
@@ -93,6 +94,8 @@ export interface SecondAnswer extends SecondaryState {
   map: Uint8Array | undefined;
   /** Largest request it takes. */
   requestBytesMax: number;
+  /** It understands the request `claim`. */
+  takesClaims: boolean;
 }
 
 /** What sizes of an activemap make sense for a resource, in bytes. */
@@ -209,6 +212,7 @@ export function encodeSecondAnswer(
   const map = answer.map ?? new Uint8Array(0);
   header.addU8("syncsrc", SYNC_SOURCE[answer.syncSource]).addU32("mapsize", map.length);
   addRequestBytesMax(header, answer.requestBytesMax);
+  if (answer.takesClaims) header.addU8("claims", 1);
   return { header, data: encodePayload(header, map, stages) };
 }
 
@@ -241,6 +245,7 @@ export function decodeSecondAnswer(
     syncSource: syncSourceOf(header),
     map: mapOf(header, data, mapLimits),
     requestBytesMax: requestBytesMaxOf(header),
+    takesClaims: (header.u8("claims") ?? 0) !== 0,
   };
 }
 

@@ -39,6 +39,7 @@ const ANSWER: Omit<SecondAnswer, "kind"> = {
   syncSource: "secondary",
   map: MAP,
   requestBytesMax: 1024 * 1024,
+  takesClaims: true,
 };
 const LIMITS = { bytesMin: 500, bytesMax: 1024 };
 const PLAIN = { compression: "none", checksum: "none" } as const;

@@ -18,8 +18,15 @@ import { DATA_BYTES_MAX, FRAME_PREFIX_BYTES, PROTOCOL_VERSION } from "./frame.ts
 import { Nv, NV_TYPE } from "./nv.ts";
 import type { Checksum } from "./payload.ts";
 
-/** `cmd` of requests. */
-export const IO_COMMAND = { read: 1, write: 2, delete: 3, flush: 4, keepalive: 5 } as const;
+/** `cmd` of requests; `claim` is ours, see `RemoteCommand` of core/ports.ts. */
+export const IO_COMMAND = {
+  read: 1,
+  write: 2,
+  delete: 3,
+  flush: 4,
+  keepalive: 5,
+  claim: 6,
+} as const;
 
 /** Room that an encoder needs, prefix included. */
 export const IO_HEADER_BYTES_MAX = 320;
@@ -33,6 +40,9 @@ export interface SentPayload {
   /** What it was compressed with, if it was. */
   compression: "hole" | "lzf" | undefined;
   checksum: Checksum;
+  /** Bytes of it. */
+  sizeBytes: number;
+  /** The data itself, of which the hash is made; not looked at without a checksum. */
   data: Uint8Array;
 }
 
@@ -180,14 +190,14 @@ function putPrefix(target: Uint8Array, at: number, version: number, end: number)
 
 function putPayload(target: Uint8Array, at: number, payload: SentPayload): number {
   let end = at;
-  const { compression, checksum, data } = payload;
+  const { compression, checksum } = payload;
   if (compression !== undefined) end = putValue(target, end, COMPRESSION[compression]);
   if (checksum !== "none") {
     end = putValue(target, end, CHECKSUM[checksum]);
-    writeHash(checksum, data, target, putHead(target, end, HASH[checksum]));
+    writeHash(checksum, payload.data, target, putHead(target, end, HASH[checksum]));
     end += HASH[checksum].entryBytes;
   }
-  putU32(target, putHead(target, end, SIZE), data.length);
+  putU32(target, putHead(target, end, SIZE), payload.sizeBytes);
   return end + SIZE.entryBytes;
 }
 
@@ -460,7 +470,7 @@ export interface RequestLimits {
 export function requestFault(header: IoHeader, limits: RequestLimits): string | undefined {
   if (header.command === 0) return "Header contains no 'cmd' field.";
   if (header.seqLow === 0 && header.seqHigh === 0) return "Header contains no 'seq' field.";
-  if (header.command === IO_COMMAND.flush) return undefined;
+  if (header.command === IO_COMMAND.flush || header.command === IO_COMMAND.claim) return undefined;
   const ranged = header.command === IO_COMMAND.read || header.command === IO_COMMAND.write ||
     header.command === IO_COMMAND.delete;
   return ranged ? rangeFault(header, limits) : `Header contains invalid 'cmd' (${header.command}).`;

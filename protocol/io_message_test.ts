@@ -74,6 +74,7 @@ function payloadOf({ fields, data }: Golden): SentPayload | undefined {
   return {
     compression: compression === "hole" || compression === "lzf" ? compression : undefined,
     checksum: checksum === "crc32" || checksum === "sha256" ? checksum : "none",
+    sizeBytes: data.length,
     data,
   };
 }
