@@ -149,6 +149,11 @@ export class Activemap {
     return this.#stale[side].has(extent);
   }
 
+  /** Whether one side lacks anything. */
+  anyStale(side: StaleSide): boolean {
+    return this.#stale[side].count > 0;
+  }
+
   /** Whether one side may lack any byte of the range. */
   touchesStale(side: StaleSide, offsetBytes: number, lengthBytes: number): boolean {
     const stale = this.#stale[side];
@@ -174,17 +179,20 @@ export class Activemap {
   }
 
   /**
-   * Merges what the other node says may differ, and turns everything stale towards one source.
+   * Merges what the other node says may differ.
    *
    * @param map The other node's map, or undefined where it sent none.
-   * @param side Which side lacks the data now.
+   * @param side Which side lacks the data of those extents now.
+   * @param keepOwn What this node knows to be stale on the other side stays so; else it turns
+   * towards `side`, too.
    */
-  merge(map: Uint8Array | undefined, side: StaleSide): void {
+  merge(map: Uint8Array | undefined, side: StaleSide, keepOwn = false): void {
     const other: StaleSide = side === "peer" ? "local" : "peer";
     for (let extent = 0; extent < this.extentCount; extent++) {
-      const ours = this.#stale[other].delete(extent);
-      const theirs = map !== undefined && bitIsSet(map, extent);
-      if (ours || theirs) this.markStale(extent, side);
+      const ours = this.#stale[other].has(extent);
+      if (ours && keepOwn) continue;
+      if (ours) this.#stale[other].delete(extent);
+      if (ours || (map !== undefined && bitIsSet(map, extent))) this.markStale(extent, side);
     }
   }
 

@@ -68,6 +68,11 @@ export const enum RemoteCommand {
   delete = 3,
   flush = 4,
   keepalive = 5,
+  /**
+   * Ours, sent only to a peer that says it understands it: the primary's component has failed,
+   * the secondary alone has the newest data and must say so in its counters and map.
+   */
+  claim = 6,
 }
 
 /** One request to the other node, owned by the core until its last reply. */
@@ -96,6 +101,8 @@ export interface PeerLink {
   readonly requestBytesMax: number;
   /** Protocol version that was negotiated, 1 or 2. */
   readonly protocolVersion: number;
+  /** The peer understands {@link RemoteCommand.claim}. */
+  readonly takesClaims: boolean;
   /** Queues a request; `buffer` is in use until the last reply or until the link is closed. */
   send(request: RemoteRequest): void;
   /** Bytes queued but not yet taken by the kernel. */

@@ -49,6 +49,8 @@ export interface PrimaryEvents {
   syncStarted(): void;
   syncDone(): void;
   syncInterrupted(): void;
+  /** The local component is out of service: requests go to the other node alone. */
+  localFailed(): void;
 }
 
 export interface PrimaryConfig {
@@ -133,6 +135,17 @@ export class Primary implements TransferObserver {
   #held: Transfer[] = [];
   /** Local success, waiting for the raised localcnt to be durable. */
   #awaitingCounters: Transfer[] = [];
+  /** Remote success only, waiting for the other node to say durably that it alone is up to date. */
+  #awaitingClaim: Transfer[] = [];
+  /** Whether the other node says so: not asked yet, asked, or done since both were in sync. */
+  #claim: "none" | "asked" | "done" = "none";
+  /** The local component has failed and is not used for data. */
+  #outOfService = false;
+  /**
+   * The other node is, or may be, ahead of this one until both are in sync: writes that it does
+   * not have would be a split-brain, so they fail.
+   */
+  #behind = false;
   /** A link whose map is being stored; no request goes anywhere until it is. */
   #joining: { link: PeerLink; answer: PeerAnswer } | undefined = undefined;
   /** Counters of the secondary, as long as its link lasts. */
@@ -186,6 +199,7 @@ export class Primary implements TransferObserver {
       datasizeBytes: metadata.datasizeBytes,
       extentsizeBytes: metadata.extentsizeBytes,
       userBusy: () => this.#inFlightCount > 0,
+      localWritable: () => !this.#outOfService,
       rateBytesPerSecond: () => this.#config.syncRateBytesPerSecond,
       started: () => env.events.syncStarted(),
       copied: (bytes) => this.#allCopied(bytes),
@@ -211,6 +225,11 @@ export class Primary implements TransferObserver {
 
   get activemapWrites(): number {
     return this.#mapWriter.writeCount;
+  }
+
+  /** The local component has failed; see {@link attach}. */
+  get outOfService(): boolean {
+    return this.#outOfService;
   }
 
   /** User requests that are not over on both nodes. */
@@ -274,9 +293,7 @@ export class Primary implements TransferObserver {
           peerStale ? "neither node has them" : "they are on the other node only"
         }.`,
       );
-      transfer.localUsed = true;
-      transfer.localErrno = errnoOtherwise;
-      this.#settle(transfer);
+      this.#refuse(transfer, errnoOtherwise);
       return;
     }
     this.#sendRemote(transfer, RemoteCommand.read);
@@ -292,19 +309,20 @@ export class Primary implements TransferObserver {
     const { dataOffsetBytes, lengthBytes } = transfer;
     this.#everWritten = true;
     const alone = this.#remote.link === undefined;
-    if (alone && this.#activemap.touchesStale("local", dataOffsetBytes, lengthBytes)) {
-      // Writing here would mix old and new data in one extent with nobody to fetch the rest from.
+    if (alone && this.#behind) {
       this.#env.log.error(
         `Cannot write at ${dataOffsetBytes}: newer data is on the other node only.`,
       );
-      transfer.localUsed = true;
-      transfer.localErrno = ERRNO.EIO;
-      this.#settle(transfer);
+      this.#refuse(transfer, ERRNO.EIO);
       return;
     }
     if (!transfer.begun) {
       transfer.begun = true;
       this.#activemap.begin(dataOffsetBytes, lengthBytes);
+    }
+    if (this.#outOfService) {
+      this.#dispatch(transfer);
+      return;
     }
     if (alone) {
       this.#activemap.markRangeStale(dataOffsetBytes, lengthBytes, "peer");
@@ -315,6 +333,13 @@ export class Primary implements TransferObserver {
       this.#preparing.push(transfer);
       this.#mapWriter.kick();
     }
+  }
+
+  /** A request that may not be done: the user gets the error. */
+  #refuse(transfer: Transfer, errno: number): void {
+    transfer.localUsed = true;
+    transfer.localErrno = errno;
+    this.#settle(transfer);
   }
 
   #isPrepared(transfer: Transfer): boolean {
@@ -331,12 +356,11 @@ export class Primary implements TransferObserver {
 
   #dispatch(transfer: Transfer): void {
     if (this.#remote.link !== undefined) {
-      this.#sendRemote(
-        transfer,
-        transfer.kind === "delete" ? RemoteCommand.delete : RemoteCommand.write,
-      );
+      const deletes = transfer.kind === "delete";
+      this.#sendRemote(transfer, deletes ? RemoteCommand.delete : RemoteCommand.write);
     }
-    this.#submitLocal(transfer);
+    if (!this.#outOfService) this.#submitLocal(transfer);
+    else this.#lacking(transfer, "local");
   }
 
   #submitLocal(transfer: Transfer): void {
@@ -367,6 +391,8 @@ export class Primary implements TransferObserver {
 
   #modeFor(transfer: Transfer, link: PeerLink): ReplicationMode {
     const mode = this.#config.replication;
+    // What this node holds does not count while the other one is ahead.
+    if (this.#behind) return "fullsync";
     if (mode === "memsync" && link.protocolVersion < 2) {
       this.#warnOnce(
         "memsync",
@@ -424,7 +450,77 @@ export class Primary implements TransferObserver {
       `Local request failed (${strerror(transfer.localErrno)}): ${describe(transfer)}.`,
     );
     if (transfer.kind === "read") this.#readRemotely(transfer, transfer.localErrno);
-    else this.#settle(transfer);
+    else {
+      this.#takeOutOfService();
+      this.#settle(transfer);
+    }
+  }
+
+  /**
+   * The component cannot be written. If the other node has everything, it is told that it alone
+   * is up to date, and from then on it serves; else the user gets the errors.
+   */
+  #takeOutOfService(): void {
+    if (this.#outOfService || !this.#peerCanServe) return;
+    this.#outOfService = true;
+    this.#behind = true;
+    this.#env.log.error("The local component is out of service, the remote node alone is used.");
+    this.#env.events.localFailed();
+    if (this.#claim === "none") this.#askClaim();
+  }
+
+  #askClaim(): void {
+    this.#claim = "asked";
+    this.#remote.send({
+      command: RemoteCommand.claim,
+      offsetBytes: 0,
+      lengthBytes: 0,
+      memsync: false,
+      buffer: undefined,
+      bufferOffsetBytes: 0,
+      zeros: false,
+    }, {
+      pieceReceived: () => {},
+      pieceDone: (_piece, errno) => this.#claimed(errno),
+    });
+  }
+
+  get #peerCanServe(): boolean {
+    // With a raised localcnt of ours its claim would read as a split-brain.
+    const inSync = this.#metadata.settled && this.metadata.localcnt === this.#peerRemotecnt;
+    return this.#remote.link?.takesClaims === true && inSync && !this.#activemap.anyStale("peer");
+  }
+
+  #claimed(errno: number): void {
+    this.#claim = errno === 0 ? "done" : "none";
+    if (errno === 0) this.#peerLocalcnt += 1n;
+    else if (errno !== ERRNO.ENOTCONN) {
+      // It has refused. Where the link was lost instead, it may have done it all the same.
+      this.#outOfService = false;
+      this.#behind = false;
+    }
+    const waiting = this.#awaitingClaim;
+    this.#awaitingClaim = [];
+    for (const transfer of waiting) {
+      // Nobody would know that the other node has it: that is no success.
+      if (errno !== 0 && transfer.remoteErrno === 0) transfer.remoteErrno = errno;
+      this.#settle(transfer);
+    }
+  }
+
+  /**
+   * Takes the component back into service after it has been repaired: what it lacks is copied
+   * from the other node.
+   *
+   * @returns whether it was out of service.
+   */
+  attach(): boolean {
+    if (!this.#outOfService) return false;
+    this.#outOfService = false;
+    this.#env.log.info("The local component is back in service.");
+    this.#mapWriter.kick();
+    this.#sync.resume();
+    return true;
   }
 
   /** A flush that the component has no cache for is as good as done. */
@@ -478,15 +574,17 @@ export class Primary implements TransferObserver {
     const remoteFailed = transfer.remoteUsed && transfer.remoteErrno !== 0;
     if (remoteFailed) {
       this.#lacking(transfer, "peer");
-      if (!localFailed && transfer.changesData) this.#raiseLocalcnt();
+      if (!localFailed && transfer.changesData && !this.#behind) this.#raiseLocalcnt();
     } else if (localFailed && transfer.remoteSucceeded) {
-      this.#lacking(transfer, "local");
+      this.#lacking(transfer, this.#claim === "none" ? "peer" : "local");
     }
   }
 
   #lacking(transfer: Transfer, side: StaleSide): void {
-    if (transfer.kind === "flush") this.#activemap.markUnflushedStale(side);
-    else {
+    if (transfer.kind === "flush") {
+      this.#activemap.markUnflushedStale(side);
+      this.#sync.invalidate(0, this.metadata.datasizeBytes);
+    } else {
       this.#activemap.markRangeStale(transfer.dataOffsetBytes, transfer.lengthBytes, side);
       this.#sync.invalidate(transfer.dataOffsetBytes, transfer.lengthBytes);
     }
@@ -494,10 +592,22 @@ export class Primary implements TransferObserver {
   }
 
   #acknowledge(transfer: Transfer): void {
+    if (this.#behind && transfer.changesData && transfer.peerLacksIt && transfer.localErrno === 0) {
+      transfer.localErrno = ERRNO.EIO;
+    }
     if (this.#raising && transfer.changesData && transfer.peerLacksIt) {
       if (!transfer.awaitsCounters) this.#awaitingCounters.push(transfer);
       transfer.awaitsCounters = true;
       return;
+    }
+    if (transfer.changesData && !transfer.localSucceeded && transfer.remoteSucceeded) {
+      if (this.#claim === "asked") {
+        if (!transfer.awaitsCounters) this.#awaitingClaim.push(transfer);
+        transfer.awaitsCounters = true;
+        return;
+      }
+      // The other node cannot be told that it alone has this: the user is told of the failure.
+      if (this.#claim === "none") transfer.remoteErrno = transfer.localErrno;
     }
     transfer.acknowledged = true;
     const user = transfer.user;
@@ -533,7 +643,7 @@ export class Primary implements TransferObserver {
   /** Nothing is missing any more: the buffer goes back, the extents are released. */
   #finish(transfer: Transfer): void {
     if (transfer.begun) this.#activemap.end(transfer.dataOffsetBytes, transfer.lengthBytes);
-    else if (transfer.kind !== "read" && transfer.entered) this.#lock.release(transfer);
+    if (transfer.entered) this.#lock.release(transfer);
     this.#backlogBytes -= transfer.backlogBytes;
     if (transfer.kind === "write" && transfer.buffer !== undefined) {
       this.#env.buffers.give(transfer.buffer);
@@ -573,7 +683,8 @@ export class Primary implements TransferObserver {
       transfer.tracksFlush = this.#activemap.beginFlush();
       this.#sendRemote(transfer, RemoteCommand.flush);
     }
-    this.#submitLocal(transfer);
+    if (!this.#outOfService) this.#submitLocal(transfer);
+    else if (!transfer.remoteUsed) this.#refuse(transfer, ERRNO.EIO);
   }
 
   /** Extents stay dirty until both nodes have flushed; without a user who does, we do. */
@@ -598,25 +709,23 @@ export class Primary implements TransferObserver {
   #mapWritten(errno: number): void {
     if (errno !== 0) {
       this.#env.log.error(`Unable to write activemap to disk: ${strerror(errno)}.`);
-      this.#failPreparing(errno);
+      this.#takeOutOfService();
+      if (this.#outOfService) this.#resumePreparing();
+      else this.#failPreparing(errno);
       this.#leaveJoin("the activemap cannot be stored");
     } else {
       this.#tryJoin();
       this.#resumePreparing();
     }
-    if (this.#preparing.length > 0 || this.#joining !== undefined) this.#mapWriter.kick();
+    const wanted = this.#preparing.length > 0 || this.#joining !== undefined;
+    if (wanted && !this.#outOfService) this.#mapWriter.kick();
   }
 
   /** Requests whose extents cannot be marked must not touch the data. */
   #failPreparing(errno: number): void {
     const waiting = this.#preparing;
     this.#preparing = [];
-    for (const transfer of waiting) {
-      transfer.localUsed = true;
-      transfer.localErrno = errno;
-      this.#lock.release(transfer);
-      this.#settle(transfer);
-    }
+    for (const transfer of waiting) this.#refuse(transfer, errno);
   }
 
   /** From now on this node has data that the other lacks: its localcnt says so, durably. */
@@ -688,24 +797,37 @@ export class Primary implements TransferObserver {
     this.#everLinked = true;
     this.#peerLocalcnt = answer.localcnt;
     this.#peerRemotecnt = answer.remotecnt;
-    this.#activemap.merge(answer.map, answer.syncSource === "primary" ? "peer" : "local");
-    this.#mapWriter.kick();
+    this.#mergeAnswer(answer);
+    if (!this.#outOfService) this.#mapWriter.kick();
     if (answer.virgin && this.metadata.localcnt === 0n) {
       this.#updateMetadata({ localcnt: 1n }, () => this.#tryJoin());
     } else this.#tryJoin();
     return undefined;
   }
 
+  #mergeAnswer({ map, syncSource }: PeerAnswer): void {
+    if (syncSource === "primary") this.#activemap.merge(map, "peer");
+    else {
+      // Once behind, this node has noted since then which side lacks what.
+      this.#activemap.merge(map, "local", this.#behind);
+      this.#behind = true;
+    }
+  }
+
   #tryJoin(): void {
     const joining = this.#joining;
     if (joining === undefined || this.#mapWriter.busy || !this.#metadata.settled) return;
-    if (this.#activemap.changed) {
+    if (this.#activemap.changed && !this.#outOfService) {
       this.#mapWriter.kick();
       return;
     }
     this.#joining = undefined;
     this.#remote.connect(joining.link);
     this.#env.events.connected();
+    if (joining.answer.syncSource === "secondary") this.#claim = "done";
+    else if (this.#outOfService && this.#peerCanServe) this.#askClaim();
+    else if (this.#outOfService) this.attach();
+    else this.#behind = false;
     this.#sync.start(joining.link);
     this.#releaseHeld();
   }
@@ -775,6 +897,8 @@ export class Primary implements TransferObserver {
   /** Both nodes hold the same: from now on each knows the other's localcnt. */
   #inSync(): void {
     this.#raised = false;
+    this.#behind = false;
+    this.#claim = "none";
     const localcnt = this.#peerRemotecnt;
     const remotecnt = this.#peerLocalcnt;
     if (this.metadata.localcnt !== localcnt || this.metadata.remotecnt !== remotecnt) {

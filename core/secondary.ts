@@ -65,6 +65,11 @@ export interface SecondaryEnv {
   readonly dataOffsetBytes: number;
   /** The primary has stored our map: it can be cleared on disk. Called once. */
   readonly firstRequest: () => void;
+  /**
+   * The primary's component has failed: raises our localcnt by one and sets the whole map on
+   * disk, durably, so that whoever asks learns that this node alone is up to date.
+   */
+  readonly claim: (done: (errno: number) => void) => void;
 }
 
 /** Figures of `hastctl list`. */
@@ -120,6 +125,10 @@ export class Secondary {
     this.#count(request.command);
     if (request.command === RemoteCommand.flush) {
       this.#flush(request);
+      return;
+    }
+    if (request.command === RemoteCommand.claim) {
+      this.#env.claim((errno) => this.#answer(request, errno));
       return;
     }
     if (request.command === RemoteCommand.write && request.memsync) {

@@ -48,6 +48,8 @@ export interface SynchroniserEnv {
   readonly dataOffsetBytes: number;
   readonly datasizeBytes: number;
   readonly extentsizeBytes: number;
+  /** Whether the local component takes writes. */
+  readonly localWritable: () => boolean;
   /** Whether a user's request is in flight. */
   readonly userBusy: () => boolean;
   /** Limit of the rate, 0 for none. */
@@ -228,10 +230,10 @@ export class Synchroniser implements BlockEngine {
 
   /** A request failed on one side of this range: what was copied of it does not count. */
   invalidate(offsetBytes: number, lengthBytes: number): void {
+    const first = this.#env.activemap.firstExtent(offsetBytes);
     const last = this.#env.activemap.lastExtent(offsetBytes, lengthBytes);
-    for (let e = this.#env.activemap.firstExtent(offsetBytes); e <= last; e++) {
-      const open = this.#open.get(e);
-      if (open !== undefined) open.failed = true;
+    for (const [extent, open] of this.#open) {
+      if (extent >= first && extent <= last) open.failed = true;
     }
   }
 
@@ -261,6 +263,7 @@ export class Synchroniser implements BlockEngine {
       for (let e = activemap.nextStale(this.#cursor); e >= 0; e = activemap.nextStale(e + 1)) {
         this.#cursor = e + 1;
         if (this.#open.has(e) || this.#failed.has(e)) continue;
+        if (!this.#env.localWritable() && activemap.isStale(e, "local")) continue;
         this.#open.set(e, this.#openExtent(e));
         this.#current = e;
         return e;

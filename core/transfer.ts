@@ -85,7 +85,7 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
   remoteUsed = false;
   /** The user has been told, or there is none. */
   acknowledged = false;
-  /** Waits for the counters to be durable before the user is told. */
+  /** Waits for the counters of one node to be durable before the user is told. */
   awaitsCounters = false;
   /** Follows the flush of both nodes for the activemap. */
   tracksFlush = false;
@@ -163,7 +163,7 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
   /** The result for the user once {@link decided}: an error only if every component failed. */
   get result(): number {
     if (this.localSucceeded || this.remoteSucceeded) return 0;
-    return this.localUsed ? this.localErrno : this.remoteErrno;
+    return this.localErrno !== 0 ? this.localErrno : this.remoteErrno;
   }
 
   override granted(): void {

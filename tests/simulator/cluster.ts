@@ -38,6 +38,8 @@ export interface Plan {
   remoteErrorChance: number;
   /** Chance that a request of the user is a FLUSH, or that a write has FUA. */
   flushChance: number;
+  /** The other node runs this program, not the original. */
+  peerTakesClaims: boolean;
 }
 
 /** One node's disk and, while it runs, its process. */
@@ -91,6 +93,7 @@ class Node {
 class Link implements PeerLink, ReplyPort {
   readonly requestBytesMax: number;
   readonly protocolVersion = 2;
+  readonly takesClaims: boolean;
   readonly queuedBytes = 0;
   readonly #cluster: Cluster;
   readonly #primary: Primary;
@@ -103,6 +106,7 @@ class Link implements PeerLink, ReplyPort {
     this.#cluster = cluster;
     this.#primary = primary;
     this.requestBytesMax = cluster.random.pick([512, 1024, 131072]);
+    this.takesClaims = cluster.plan.peerTakesClaims;
   }
 
   attach(secondary: Secondary): void {
@@ -231,6 +235,9 @@ export class Cluster {
   /** Ranges of the user's writes: the user does not overlap them. */
   readonly #busy = new Set<number>();
   #quiet = false;
+  /** b alone is up to date: a, should it crash, must not be used before it has met b. */
+  #claimed = false;
+  #useless = false;
   /** Number of the primary's life, so that a dead one's timers are ignored. */
   #life = 0;
 
@@ -253,12 +260,15 @@ export class Cluster {
   run(): void {
     this.startPrimary();
     while (this.#issued < this.plan.requestCount) {
-      if (this.#inFlight < 8 && this.a.primary !== undefined) this.#issue(this.a.primary);
+      if (this.#inFlight < 8 && this.a.primary !== undefined && !this.#useless) {
+        this.#issue(this.a.primary);
+      }
       this.#maybeBreak();
       for (let steps = this.random.below(6); steps > 0; steps--) this.scheduler.step();
     }
     this.#quiet = true;
     if (this.a.disk !== undefined) this.a.disk.failChance = 0;
+    this.a.primary?.attach();
     if (this.b.disk !== undefined) this.b.disk.failChance = 0;
     this.#settle();
   }
@@ -266,6 +276,7 @@ export class Cluster {
   #settle(): void {
     const deadlineMs = this.scheduler.nowMs + 120_000;
     while (this.scheduler.nowMs < deadlineMs && this.scheduler.step()) {
+      this.a.primary?.attach();
       if (this.healed) break;
     }
     if (!this.healed) throw new Error(`not healed: ${JSON.stringify(this.a.primary?.statistics)}`);
@@ -375,6 +386,7 @@ export class Cluster {
   // ---- faults ----
 
   #maybeBreak(): void {
+    if (this.random.chance(0.05)) this.a.primary?.attach();
     if (this.random.chance(this.plan.linkCutChance)) this.cut();
     if (this.random.chance(this.plan.secondaryCrashChance)) this.#crashSecondary();
     if (this.random.chance(this.plan.primaryCrashChance)) this.#crashPrimary();
@@ -408,6 +420,7 @@ export class Cluster {
     this.link?.close();
     this.link = undefined;
     this.a.kill();
+    this.#useless = this.#claimed;
     this.startPrimary();
   }
 
@@ -428,14 +441,19 @@ export class Cluster {
       nowMs: () => this.scheduler.nowMs,
       randomResuid: () => BigInt(this.random.u32()) + 1n,
       events: {
-        connected: () => this.note("a: connected"),
+        connected: () => {
+          this.note("a: connected");
+          this.#useless = false;
+        },
         disconnected: () => this.note("a: disconnected"),
         syncStarted: () => this.note("a: sync started"),
         syncDone: () => {
           this.note("a: sync done");
           this.syncDoneCount++;
+          this.#claimed = false;
         },
         syncInterrupted: () => this.note("a: sync interrupted"),
+        localFailed: () => this.note("a: local failed"),
       },
     });
     this.#dial(a.primary);
@@ -477,6 +495,7 @@ export class Cluster {
     const link = new Link(this, primary);
     b.disk = new MemoryDisk(b.medium, this.random, this.scheduler);
     b.disk.failFromBytes = DATA_OFFSET_BYTES;
+    b.disk.failChance = this.#quiet ? 0 : this.plan.remoteErrorChance / 2;
     b.secondary = new Secondary({
       disk: b.disk,
       replies: link,
@@ -485,6 +504,17 @@ export class Cluster {
       firstRequest: () => {
         b.medium.written.fill(0, 4096, 4096 + MAP_BYTES);
         b.medium.flush();
+      },
+      claim: (done) => {
+        this.#claimed = true;
+        const localcnt = b.metadata.localcnt + 1n;
+        b.medium.written.set(encodeMetadata({ ...b.metadata, localcnt }), 0);
+        b.medium.written.fill(0xff, 4096, 4096 + MAP_BYTES);
+        b.medium.flush();
+        const secondary = b.secondary;
+        this.scheduler.after(this.random.below(10), () => {
+          if (b.secondary === secondary) done(0);
+        });
       },
     });
     link.attach(b.secondary);

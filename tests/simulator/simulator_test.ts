@@ -14,7 +14,7 @@ const MODES: ReplicationMode[] = ["fullsync", "memsync", "async"];
 /** The seed draws the fault rates as well: some runs have no crash, some only crashes. */
 function drawPlan(seed: number): Plan {
   const random = new Random(seed * 7919);
-  const rate = (most: number) => random.chance(0.5) ? 0 : random.below(1000) * most / 1000;
+  const rate = (most: number): number => random.chance(0.5) ? 0 : random.below(1000) * most / 1000;
   return {
     seed,
     mode: random.pick(MODES),
@@ -22,11 +22,23 @@ function drawPlan(seed: number): Plan {
     linkCutChance: rate(0.03),
     primaryCrashChance: rate(0.01),
     secondaryCrashChance: rate(0.02),
-    powerCuts: random.chance(0.5),
-    diskErrorChance: 0,
-    remoteErrorChance: rate(0.05),
+    ...drawErrors(random, rate),
     flushChance: rate(0.2),
+    peerTakesClaims: random.chance(0.7),
   };
+}
+
+/**
+ * Faults of one side only: what the primary's disk refuses is on the secondary alone, and a power
+ * cut there takes what nobody has flushed.
+ */
+function drawErrors(
+  random: Random,
+  rate: (most: number) => number,
+): { diskErrorChance: number; remoteErrorChance: number; powerCuts: boolean } {
+  return random.chance(0.5)
+    ? { diskErrorChance: rate(0.05), remoteErrorChance: 0, powerCuts: false }
+    : { diskErrorChance: 0, remoteErrorChance: rate(0.05), powerCuts: random.chance(0.7) };
 }
 
 function runSeed(seed: number): void {
