@@ -82,7 +82,7 @@ async function runDaemon(
 ): Promise<void> {
   const { log } = output;
   const config = readConfig(args);
-  const pidfilePath = args.pidfilePath ?? config.pidfilePath;
+  const pidfilePath = absolutePath(args.pidfilePath ?? config.pidfilePath);
   const wantsPidfile = args.pidfilePath !== undefined || !args.foreground;
   let pidfile = wantsPidfile ? openPidfile(pidfilePath, log) : undefined;
   const hooks = new Hooks(log, { quiet: !args.foreground });
@@ -134,9 +134,10 @@ async function reload(
   let other: Pidfile | undefined;
   try {
     const next = readConfig(args);
-    const moves = pidfile !== undefined && args.pidfilePath === undefined &&
-      next.pidfilePath !== pidfile.path;
-    if (moves) other = openPidfile(next.pidfilePath, log);
+    const path = args.pidfilePath === undefined ? absolutePath(next.pidfilePath) : undefined;
+    if (path !== undefined && pidfile !== undefined && path !== pidfile.path) {
+      other = openPidfile(path, log);
+    }
     await takeOver(daemon, next);
   } catch (error) {
     other?.close();
@@ -169,6 +170,10 @@ function fullPath(configPath: string): string {
 }
 
 function runDirectory(): string {
-  const folder = Deno.env.get("HAST_RUNDIR") || RUN_DIRECTORY_DEFAULT;
-  return folder.startsWith("/") ? folder : `${Deno.cwd()}/${folder}`;
+  return absolutePath(Deno.env.get("HAST_RUNDIR") || RUN_DIRECTORY_DEFAULT);
+}
+
+/** A path that still means the same when the background mode has changed the directory. */
+function absolutePath(path: string): string {
+  return path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
 }

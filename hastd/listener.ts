@@ -96,9 +96,14 @@ export class Listener {
   }
 
   #admit(socket: ListenSocket, conn: StreamConn): void {
-    // Unix connections look alike from outside: this one is told apart while it is the newest.
-    if (conn.localAddr.transport === "unix") socketFd(conn);
     const connection = new PeerConnection(conn);
+    try {
+      // Unix connections look alike from outside: this one is told apart while it is the newest.
+      if (connection.ip === undefined) socketFd(conn);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
     if (!serves(socket, connection.localIp)) return connection.close();
     this.#log.debug(1, `Accepting connection to ${localTextOf(socket, connection)}.`);
     this.#log.info(`Connection from ${connection.peer} to ${connection.local}.`);

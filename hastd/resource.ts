@@ -12,6 +12,7 @@ import { setCloseOnExec } from "../ffi/descriptor.ts";
 import { closeSocket, detachSocket } from "../ffi/socket.ts";
 import type { HandshakeIdentity } from "../protocol/handshake.ts";
 import { Serial } from "./deadline.ts";
+import { HALF_OPEN_TIMEOUT_MS, HalfOpen } from "./half_open.ts";
 import type { HookReason, Hooks } from "./hooks.ts";
 import type { PeerConnection } from "./peer_connection.ts";
 import { systemErrorText } from "./system_error.ts";
@@ -30,8 +31,6 @@ export const RESTART_DELAY_MIN_MS = 1_000;
 export const RESTART_DELAY_MAX_MS = 30_000;
 /** A worker that has lived for so long is not part of a crash loop. */
 export const WORKER_STABLE_MS = 60_000;
-/** How long the second connection of a primary may take; ours: the original waits for ever. */
-export const HALF_OPEN_TIMEOUT_MS = 60_000;
 
 /** What all resources of a daemon share. */
 export interface ResourceContext {
@@ -42,15 +41,9 @@ export interface ResourceContext {
   nodeName: string | undefined;
   /** Folder of the NBD sockets. */
   runDirectory: string;
+  /** These two are for tests. */
   stopDelays?: StopDelays;
-}
-
-/** Connection 1 of a primary that has its token and has not come back with connection 2. */
-interface HalfOpen {
-  connection: PeerConnection;
-  token: Uint8Array<ArrayBuffer>;
-  version: number;
-  timer: ReturnType<typeof setTimeout>;
+  halfOpenTimeoutMs?: number;
 }
 
 /** A resource of the configuration, in whatever role. */
@@ -163,21 +156,19 @@ export class Resource {
         );
       }
       this.log().debug(1, `Negotiated protocol version ${version}.`);
-      const token = crypto.getRandomValues(new Uint8Array(16));
-      if (!await answer(token)) return connection.close();
-      const timer = setTimeout(() => this.#expireHalfOpen(connection), HALF_OPEN_TIMEOUT_MS);
-      this.#halfOpen = { connection, token, version, timer };
+      const token = HalfOpen.newToken();
+      const timeoutMs = this.#context.halfOpenTimeoutMs ?? HALF_OPEN_TIMEOUT_MS;
+      const expire = () => this.#expireHalfOpen(connection, timeoutMs);
+      // In place before the peer has its token: connection 2 may be faster than this function.
+      this.#halfOpen = new HalfOpen(connection, { version, token }, { timeoutMs, expire });
+      if (!await answer(token)) return this.#closeHalfOpen();
       this.log().debug(1, `Incoming connection from ${connection.peer} configured.`);
     });
   }
 
   /** Whether `token` is the one that the half-open connection was given, in constant time. */
   tokenMatches(token: Uint8Array): boolean {
-    const expected = this.#halfOpen?.token;
-    if (expected === undefined || token.length !== expected.length) return false;
-    let difference = 0;
-    expected.forEach((byte, index) => difference |= byte ^ (token[index] ?? 0));
-    return difference === 0;
+    return this.#halfOpen?.matches(token) ?? false;
   }
 
   /**
@@ -196,7 +187,7 @@ export class Resource {
         return Promise.resolve(false);
       }
       this.#halfOpen = undefined;
-      clearTimeout(halfOpen.timer);
+      halfOpen.complete();
       this.log().debug(1, `Outgoing connection to ${outgoing.peer} configured.`);
       this.#startSecondary(halfOpen, outgoing, identity);
       return Promise.resolve(true);
@@ -230,9 +221,9 @@ export class Resource {
     }
   }
 
-  #expireHalfOpen(connection: PeerConnection): void {
+  #expireHalfOpen(connection: PeerConnection, timeoutMs: number): void {
     if (this.#halfOpen?.connection !== connection) return;
-    const seconds = HALF_OPEN_TIMEOUT_MS / 1000;
+    const seconds = timeoutMs / 1000;
     this.log().debug(
       1,
       `Canceling half-open connection from ${connection.peer}: no second one within ${seconds}s.`,
@@ -241,9 +232,7 @@ export class Resource {
   }
 
   #closeHalfOpen(): void {
-    if (this.#halfOpen === undefined) return;
-    clearTimeout(this.#halfOpen.timer);
-    this.#halfOpen.connection.close();
+    this.#halfOpen?.close();
     this.#halfOpen = undefined;
   }
 

@@ -218,6 +218,19 @@ Deno.test("a role change closes a half-open connection", () =>
     assertEquals(await first.receive(), undefined);
   }));
 
+Deno.test("a primary that does not come back for its second step is forgotten", () =>
+  withMainProcess([DATA], async (main) => {
+    await main.supervisor.find("data")?.setRole("secondary", "control");
+    using first = await FrameConn.tcp("127.0.0.1", main.port);
+    await first.send(frame([["resource", "string", "data"]], 1));
+    const token = (await first.receive())?.get("token");
+    assert(token instanceof Uint8Array);
+    assertEquals(await first.receive(), undefined);
+    using late = await FrameConn.tcp("127.0.0.1", main.port);
+    await late.send(frame([["resource", "string", "data"], ["token", "bytes", token], ...STATE]));
+    assertEquals((await late.receive())?.get("errmsg"), "Token doesn't match.");
+  }, { halfOpenTimeoutMs: 50 }));
+
 Deno.test("an allowed peer has no access to a resource of another node", () =>
   withMainProcess(
     [DATA, resourceConfig("other", { remoteAddress: "127.0.0.9" })],

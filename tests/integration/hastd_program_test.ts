@@ -255,9 +255,9 @@ Deno.test("workers end when hastd is killed", () =>
 
 Deno.test("the background mode returns when hastd serves, with the pidfile written", () =>
   inPlace(async (place) => {
-    const result = await place.run("-n", "nodea", "-c", "hast.conf");
+    const result = await place.run("-n", "nodea", "-c", "hast.conf", "-P", "own.pid");
     assertEquals([result.code, result.stderr], [0, ""]);
-    const pid = Number(Deno.readTextFileSync(`${place.folder}/hastd.pid`));
+    const pid = Number(Deno.readTextFileSync(`${place.folder}/own.pid`));
     try {
       assert(await isAlive(pid));
       await setRole(place, 2);

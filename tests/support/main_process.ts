@@ -61,6 +61,7 @@ export interface MainProcessOptions {
   handshakeTimeoutMs?: number;
   resolver?: Resolver;
   stopDelays?: { termMs: number; killMs: number };
+  halfOpenTimeoutMs?: number;
   /** Also listen on this path in the test's folder. */
   unixName?: string;
 }
@@ -94,6 +95,7 @@ export async function withMainProcess(
     nodeName: undefined,
     runDirectory: `${folder}/run`,
     stopDelays: options.stopDelays,
+    halfOpenTimeoutMs: options.halfOpenTimeoutMs,
   });
   const handshakes = new HandshakeServer(
     supervisor,
