@@ -49,6 +49,8 @@ export interface FrontNbdOptions {
   readonly log: Log;
   /** Most memory for the data of requests; at least 64 MiB. */
   readonly bufferBytesMax?: number;
+  /** {@link NBD_STALL_MS} unless told otherwise. */
+  readonly stallMs?: number;
 }
 
 /** See the module. */
@@ -193,7 +195,8 @@ export class FrontNbd implements ConnectionOwner {
   #retry(): void {
     this.#retryTimer = undefined;
     if (!this.shared.budget.contended) return;
-    if (this.#options.reactor.nowMs - this.#stallSinceMs >= NBD_STALL_MS) {
+    const { reactor, stallMs = NBD_STALL_MS } = this.#options;
+    if (reactor.nowMs - this.#stallSinceMs >= stallMs) {
       this.#endStalled();
       this.#beginStallTime();
     }

@@ -28,6 +28,8 @@ import type { StreamHandler, StreamSocket } from "./stream_socket.ts";
 export const NBD_REQUESTS_IN_FLIGHT_MAX = 256;
 /** Most extents in the answer to BLOCK_STATUS. */
 export const NBD_EXTENTS_MAX = 4096;
+/** A payload up to this size is taken from the input, larger ones go by it where possible. */
+const SMALL_PAYLOAD_BYTES = 16 * 1024;
 /** Longest extent, below 4 GiB and whole sectors of any size. */
 const EXTENT_BYTES_MAX = 2 ** 32 - 65536;
 
@@ -266,6 +268,11 @@ export class NbdConnection implements StreamHandler, Task {
   #takePayload(): boolean {
     const operation = this.#writing;
     if (operation === undefined || this.#receivingBody) return false;
+    const thereBytes = this.#stream.end - this.#stream.start;
+    // One receive call brings many small ones; receiving the rest of one by itself costs more.
+    if (operation.lengthBytes <= SMALL_PAYLOAD_BYTES && thereBytes < operation.lengthBytes) {
+      return false;
+    }
     while (operation.leftBytes > 0 || this.#writingPiece !== undefined) {
       this.#writingPiece ??= this.#executor.nextWritePiece(operation);
       const { buffer, lengthBytes } = this.#writingPiece?.request ?? {};
