@@ -104,6 +104,7 @@ testWith(
       "--iodepth=16",
       "--verify=crc32c",
       "--verify_fatal=1",
+      "--verify_state_save=0",
       "--fsync=64",
       `--aux-path=${cluster.folder}`,
     );
