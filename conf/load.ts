@@ -5,8 +5,8 @@
  * Source: hastd(8), -c; conf.md.
  * @module
  */
-import { ERRNO, strerror } from "../base/errno.ts";
-import { EX, HastError, messageOf } from "../base/errors.ts";
+import { EX, HastError } from "../base/errors.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import type { ConfigFile } from "./ast.ts";
 import type { Config } from "./config.ts";
 import type { NodeIdentity } from "./node_identity.ts";
@@ -51,23 +51,7 @@ function readOrFail(path: string, readTextFile: ReadTextFile): string {
   try {
     return readTextFile(path);
   } catch (thrown) {
-    const words = `Unable to open configuration file ${path}: ${reasonOf(thrown)}.`;
+    const words = `Unable to open configuration file ${path}: ${systemErrorText(thrown)}.`;
     throw new HastError(EX.osFile, words, { cause: thrown });
   }
-}
-
-/** The error class of Deno, for versions and cases where it carries no `code`. */
-const ERRNO_OF_CLASS: Readonly<Record<string, number>> = {
-  NotFound: ERRNO.ENOENT,
-  PermissionDenied: ERRNO.EACCES,
-  IsADirectory: ERRNO.EISDIR,
-  NotADirectory: ERRNO.ENOTDIR,
-};
-
-function reasonOf(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return messageOf(thrown);
-  const code = "code" in thrown ? thrown.code : undefined;
-  const errno = Object.entries(ERRNO).find(([name]) => name === code)?.[1] ??
-    ERRNO_OF_CLASS[thrown.name];
-  return errno === undefined ? thrown.message : strerror(errno);
 }

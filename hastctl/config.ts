@@ -5,11 +5,11 @@
  * @module
  */
 import { EX, HastError } from "../base/errors.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import { loadConfig, loadConfigFile } from "../conf/load.ts";
 import type { NodeIdentity } from "../conf/node_identity.ts";
 import { renderConf, renderToml } from "../conf/render.ts";
 import type { Io } from "./io.ts";
-import { systemErrorText } from "./system_error_text.ts";
 
 /** What `hastctl config` was asked for. */
 export interface ConfigRequest {

@@ -6,6 +6,7 @@
  */
 import { ERRNO, strerror } from "../base/errno.ts";
 import { ConfigError, EX, HastError, ProtocolError } from "../base/errors.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import { parseAddress } from "../conf/address.ts";
 import {
   CONTROL_REPLY_BYTES_MAX,
@@ -16,7 +17,6 @@ import {
 } from "../protocol/control_message.ts";
 import { encodeFrame, type Frame, FrameReader, PROTOCOL_VERSION } from "../protocol/frame.ts";
 import type { Nv } from "../protocol/nv.ts";
-import { systemErrorText } from "./system_error_text.ts";
 
 /** How long hastd may take: a change of role waits for the old worker to end. */
 export const REPLY_TIMEOUT_MS = 120_000;

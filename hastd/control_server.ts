@@ -8,6 +8,7 @@
 import { ERRNO, strerror } from "../base/errno.ts";
 import { EX, HastError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import { addressProblem, parseAddress } from "../conf/address.ts";
 import {
   CONTROL_ERROR,
@@ -24,7 +25,6 @@ import type { Nv } from "../protocol/nv.ts";
 import { FrameStream } from "./frame_stream.ts";
 import type { Resource } from "./resource.ts";
 import type { Supervisor } from "./supervisor.ts";
-import { systemErrorText } from "./system_error.ts";
 import { listenUnix, type UnixSocket } from "./unix_listener.ts";
 
 /** So many clients are served at once; further ones are closed. */

@@ -6,6 +6,7 @@
  * @module
  */
 import { ConfigError, EX, HastError } from "../base/errors.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import type { Config } from "../conf/config.ts";
 import { loadConfig } from "../conf/load.ts";
 import { type Arguments, HELP, parseArguments } from "./arguments.ts";
@@ -23,7 +24,6 @@ import { PROTOCOL_VERSION } from "../protocol/frame.ts";
 import { selfCommand } from "./self_command.ts";
 import { Signals } from "./signals.ts";
 import { Supervisor } from "./supervisor.ts";
-import { systemErrorText } from "./system_error.ts";
 import type { WorkerCommand } from "./worker_process.ts";
 
 /** Folder of the NBD sockets, unless HAST_RUNDIR names another. */

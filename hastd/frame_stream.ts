@@ -9,6 +9,7 @@
  */
 import { ERRNO, strerror } from "../base/errno.ts";
 import { ProtocolError } from "../base/errors.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import {
   decodeFramePrefix,
   type Frame,
@@ -17,7 +18,6 @@ import {
   PROTOCOL_VERSION,
 } from "../protocol/frame.ts";
 import { timedOut, within } from "./deadline.ts";
-import { systemErrorText } from "./system_error.ts";
 
 export type StreamConn = Deno.TcpConn | Deno.UnixConn;
 

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Log } from "../base/log.ts";
-import { systemErrorText } from "./system_error.ts";
+import { systemErrorText } from "../base/system_error.ts";
 
 /** A hook that has run for this long is reported, and again after each such time. */
 export const HOOK_REPORT_INTERVAL_MS = 60_000;

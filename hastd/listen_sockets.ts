@@ -10,10 +10,10 @@
  */
 import { ERRNO, strerror } from "../base/errno.ts";
 import { EX, HastError } from "../base/errors.ts";
+import { systemErrorName, systemErrorText } from "../base/system_error.ts";
 import { type Address, parseAddress, type TcpAddress } from "../conf/address.ts";
 import { systemResolver } from "./peer_access.ts";
 import { addressText, canonicalIp } from "./peer_connection.ts";
-import { systemErrorName, systemErrorText } from "./system_error.ts";
 import { listenUnix } from "./unix_listener.ts";
 
 /** A socket, shared by the addresses that it serves. */

@@ -6,6 +6,7 @@
  * @module
  */
 import type { Log } from "../base/log.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import { socketFd } from "../ffi/socket.ts";
 import type { StreamConn } from "./frame_stream.ts";
 import type { HandshakeServer } from "./handshake_server.ts";
@@ -18,7 +19,6 @@ import {
   serves,
 } from "./listen_sockets.ts";
 import { PeerConnection } from "./peer_connection.ts";
-import { systemErrorText } from "./system_error.ts";
 
 /** So many connections may be between accept and the end of their first frame. */
 export const HALFWAY_MAX = 512;

@@ -7,6 +7,7 @@
  */
 import { EX } from "../base/errors.ts";
 import { type Log, type LogRecord, logTo } from "../base/log.ts";
+import { systemErrorText } from "../base/system_error.ts";
 import type { ResourceConfig } from "../conf/config.ts";
 import { setCloseOnExec } from "../ffi/descriptor.ts";
 import { closeSocket, detachSocket } from "../ffi/socket.ts";
@@ -15,7 +16,6 @@ import { Serial } from "./deadline.ts";
 import { HALF_OPEN_TIMEOUT_MS, HalfOpen } from "./half_open.ts";
 import type { HookReason, Hooks } from "./hooks.ts";
 import type { PeerConnection } from "./peer_connection.ts";
-import { systemErrorText } from "./system_error.ts";
 import type { PeerHello, WorkerStart, WorkerStatus } from "./worker_channel.ts";
 import {
   type StopDelays,

@@ -6,7 +6,7 @@
  */
 import { ERRNO, strerror } from "../base/errno.ts";
 import { EX, HastError } from "../base/errors.ts";
-import { systemErrorName } from "./system_error.ts";
+import { systemErrorName } from "../base/system_error.ts";
 
 /** Longest path of a socket in bytes, by the size of sun_path without its NUL. */
 const PATH_BYTES_MAX = Deno.build.os === "linux" ? 107 : 103;
