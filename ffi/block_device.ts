@@ -62,6 +62,7 @@ export function openComponent(path: string, options: OpenComponentOptions = {}):
     if (status === undefined) throw failure(lastErrno(), "stat", `Unable to stat ${path}`);
     if (status.type === "directory") throw failure(ERRNO.EISDIR, "open", `Unable to open ${path}`);
     const geometry = status.type === "file" ? fileGeometry(status) : deviceGeometry(fd, path);
+    options.log?.debug(1, `Obtained info about ${path}.`);
     if (!readOnly) lock(fd, path, options.log);
     return { fd, path, ...geometry };
   } catch (error) {

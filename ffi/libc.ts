@@ -45,6 +45,19 @@ const COMMON = {
   pipe2: { parameters: ["buffer", "i32"], result: "i32" },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout)
   poll: { parameters: ["u64", "u32", "i32"], result: "i32" },
+  // The same on a thread of the pool; errno is lost, so that only "ready" and "not" can be told.
+  pollLater: {
+    name: "poll",
+    parameters: ["buffer", "u32", "i32"],
+    result: "i32",
+    nonblocking: true,
+  },
+  // int socket(int domain, int type, int protocol)
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int bind(int fd, const struct sockaddr *address, socklen_t size)
+  bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+  // int connect(int fd, const struct sockaddr *address, socklen_t size)
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   // ssize_t recv(int fd, void *buf, size_t len, int flags)
   recv: { parameters: ["i32", "u64", "u32", "i32"], result: "i32" },
   recvBuffer: { name: "recv", parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
