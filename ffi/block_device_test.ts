@@ -51,7 +51,7 @@ Deno.test("openComponent() takes a regular file, and tells its size", () =>
     const component = openComponent(path, { log });
     const { kind, sizeBytes, sectorSizeBytes } = component;
     assertEquals([kind, sizeBytes, sectorSizeBytes], ["file", MIB, 512]);
-    assertEquals(messages, [`debug Locked ${path}.`]);
+    assertEquals(messages, [`debug Obtained info about ${path}.`, `debug Locked ${path}.`]);
     closeComponent(component);
   }));
 
