@@ -69,6 +69,8 @@ export class Node {
     readonly port: number,
     readonly folder: string,
     readonly configPath: string,
+    /** Words in front of the daemon's command line: where and how it is run. */
+    readonly launcher: readonly string[] = [],
   ) {}
 
   get componentPath(): string {
@@ -120,9 +122,9 @@ export class Node {
 
   /** Starts the daemon in the foreground and waits until it answers. */
   async start(): Promise<void> {
-    this.#daemon = startLogged(this.logPath, programPath("hastd"), ["-F", "-d", ...this.daemonArgs()], {
-      HAST_RUNDIR: this.runFolder,
-    });
+    const hastd = [programPath("hastd"), "-F", "-d", ...this.daemonArgs()];
+    const [program = "", ...args] = [...this.launcher, ...hastd];
+    this.#daemon = startLogged(this.logPath, program, args, { HAST_RUNDIR: this.runFolder });
     await waitFor(`hastd of ${this.name} answers`, async () => {
       return (await this.hastctl("status")).code === 0;
     });
@@ -158,6 +160,15 @@ export class Node {
     await daemon.status;
     this.#daemon = undefined;
     this.#workerPids.clear();
+  }
+
+  /** kill -9 of the main process alone; its worker is left to find out. */
+  async killMain(): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon === undefined) return;
+    killHard(daemon.pid);
+    await daemon.status;
+    this.#daemon = undefined;
   }
 
   /** Ends whatever still runs, without a word. */
