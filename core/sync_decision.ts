@@ -25,6 +25,16 @@ export interface PrimaryHello extends Counters {
 /** Where synchronisation reads from. */
 export type SyncSource = "primary" | "secondary";
 
+/** The secondary's answer to the second step of the handshake. */
+export interface PeerAnswer {
+  localcnt: bigint;
+  remotecnt: bigint;
+  virgin: boolean;
+  syncSource: SyncSource;
+  /** The extents that it says may differ, or undefined where it sent none. */
+  map: Uint8Array | undefined;
+}
+
 /** Which extents may differ: the secondary's own map, all of them, or none. */
 export type MapToSend = "own" | "all" | "none";
 

@@ -2,7 +2,7 @@
  * One user request, or a part of it, on its way through both components.
  *
  * A transfer counts the answers that are still missing and says when the user may be told, and
- * when it is over. It decides nothing about links or maps: `core/primary.ts` does.
+ * when it is over. It decides nothing about links or maps: `core/request_path.ts` does.
  *
  * Source: replication.md (where a request goes).
  * @module
@@ -18,6 +18,7 @@ import {
 } from "./ports.ts";
 import { LockedRange } from "./range_lock.ts";
 import type { UserRequest } from "./request.ts";
+import type { CountedKind } from "./statistics.ts";
 
 /** What is sent to the other node for one transfer: as many pieces as the peer's limit asks for. */
 export class RemotePiece implements RemoteRequest {
@@ -42,7 +43,7 @@ export interface PieceOwner {
   pieceDone(piece: RemotePiece, errno: number): void;
 }
 
-/** What the primary does when something about a transfer has changed. */
+/** What is done when something about a transfer has changed. */
 export interface TransferObserver {
   /** The range lock was granted after a wait. */
   lockGranted(transfer: Transfer): void;
@@ -53,6 +54,10 @@ export interface TransferObserver {
 }
 
 export type TransferKind = "read" | "write" | "delete" | "zero" | "flush";
+
+export function countedKind(kind: TransferKind): CountedKind {
+  return kind === "zero" ? "write" : kind;
+}
 
 /** See the module. Also the job that goes to the local component. */
 export class Transfer extends LockedRange implements DiskJob, PieceOwner {
@@ -188,5 +193,11 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
     this.piecesPending--;
     if (errno !== 0 && this.remoteErrno === 0) this.remoteErrno = errno;
     this.#observer.remoteProgress(this);
+  }
+
+  /** For messages. */
+  override toString(): string {
+    if (this.kind === "flush") return "FLUSH";
+    return `${this.kind.toUpperCase()}(offset=${this.dataOffsetBytes}, length=${this.lengthBytes})`;
   }
 }

@@ -1,0 +1,142 @@
+/**
+ * The counters of both nodes as the primary sees them: its own, on disk, and the secondary's as
+ * long as their link lasts.
+ *
+ * `localcnt` is raised before this node reports a write done that the other lacks, and made equal
+ * again once both hold the same.
+ *
+ * Source: replication.md (counters).
+ * @module
+ */
+import { strerror } from "../base/errno.ts";
+import type { Log } from "../base/log.ts";
+import type { Metadata } from "../protocol/metadata.ts";
+import type { MetadataStore } from "./metadata_store.ts";
+import type { PeerAnswer, PrimaryHello } from "./sync_decision.ts";
+
+export interface PrimaryCountersEnv {
+  readonly store: MetadataStore;
+  readonly log: Log;
+  /** A random u64 that is not 0. */
+  readonly randomResuid: () => bigint;
+  /** The raised localcnt is on disk (0), or could not be written. */
+  readonly raised: (errno: number) => void;
+}
+
+export class PrimaryCounters {
+  readonly #env: PrimaryCountersEnv;
+  #peerLocalcnt = 0n;
+  #peerRemotecnt = 0n;
+  /** localcnt was raised since both nodes were last in sync. */
+  #raised = false;
+  #raising = false;
+  #everWritten = false;
+  #everLinked = false;
+  #drewResuid = false;
+
+  constructor(env: PrimaryCountersEnv) {
+    this.#env = env;
+  }
+
+  get metadata(): Readonly<Metadata> {
+    return this.#env.store.current;
+  }
+
+  /** Everything is on disk. */
+  get settled(): boolean {
+    return this.#env.store.settled;
+  }
+
+  /** The raised localcnt is on its way to the disk. */
+  get raising(): boolean {
+    return this.#raising;
+  }
+
+  /** The secondary knows our localcnt: we have written nothing alone. */
+  get peerKnowsUs(): boolean {
+    return this.settled && this.metadata.localcnt === this.#peerRemotecnt;
+  }
+
+  /** The user is about to change data: this node is no virgin any more. */
+  noteWrite(): void {
+    this.#everWritten = true;
+  }
+
+  /** From now on this node has data that the other lacks: its localcnt says so, durably. */
+  raise(): void {
+    if (this.#raised) return;
+    this.#raised = true;
+    this.#raising = true;
+    const localcnt = this.metadata.localcnt + 1n;
+    this.#env.log.debug(1, `Increasing localcnt to ${localcnt}.`);
+    this.#update({ localcnt }, (errno) => {
+      this.#raising = false;
+      if (errno !== 0) this.#raised = false;
+      this.#env.raised(errno);
+    });
+  }
+
+  /** Implements `Primary.prepareHello`. */
+  prepareHello(done: (hello: PrimaryHello | undefined) => void): void {
+    const answer = (errno: number) => done(errno === 0 ? this.#hello() : undefined);
+    if (this.metadata.resuid !== 0n) {
+      this.#env.store.whenSettled(answer);
+      return;
+    }
+    this.#drewResuid = true;
+    this.#update({ resuid: this.#env.randomResuid() }, answer);
+  }
+
+  #hello(): PrimaryHello {
+    const { resuid, localcnt, remotecnt } = this.metadata;
+    const untouched = !this.#everWritten && !this.#everLinked && localcnt === 0n;
+    return { resuid, localcnt, remotecnt, virgin: this.#drewResuid && untouched };
+  }
+
+  /**
+   * The secondary has answered to `hello`.
+   *
+   * @returns why its answer does not hold any more, or undefined.
+   */
+  objectionTo(hello: PrimaryHello, answer: PeerAnswer): string | undefined {
+    const now = this.#hello();
+    if (!this.settled || now.localcnt !== hello.localcnt || now.virgin !== hello.virgin) {
+      return "the counters have changed during the handshake";
+    }
+    if (answer.syncSource === "secondary" && this.#raised) {
+      return "both nodes have taken writes alone";
+    }
+    return undefined;
+  }
+
+  /** Takes over the secondary's counters; `done` is called if ours have to be written for it. */
+  meet(answer: PeerAnswer, done: () => void): void {
+    this.#everLinked = true;
+    this.#peerLocalcnt = answer.localcnt;
+    this.#peerRemotecnt = answer.remotecnt;
+    // Only we have the data: a secondary that was never used must not pass for our equal.
+    if (answer.virgin && this.metadata.localcnt === 0n) this.#update({ localcnt: 1n }, done);
+  }
+
+  /** The secondary has raised its localcnt because our component has failed. */
+  peerClaimed(): void {
+    this.#peerLocalcnt += 1n;
+  }
+
+  /** Both nodes hold the same: from now on each knows the other's localcnt. */
+  inSync(): void {
+    this.#raised = false;
+    const localcnt = this.#peerRemotecnt;
+    const remotecnt = this.#peerLocalcnt;
+    if (this.metadata.localcnt === localcnt && this.metadata.remotecnt === remotecnt) return;
+    this.#env.log.debug(1, `Setting localcnt to ${localcnt} and remotecnt to ${remotecnt}.`);
+    this.#update({ localcnt, remotecnt }, () => {});
+  }
+
+  #update(change: Partial<Metadata>, done: (errno: number) => void): void {
+    this.#env.store.update({ ...change, prevrole: "primary" }, (errno) => {
+      if (errno !== 0) this.#env.log.error(`Unable to write metadata: ${strerror(errno)}.`);
+      done(errno);
+    });
+  }
+}
