@@ -15,61 +15,17 @@
  * @module
  */
 import { invariant } from "../base/errors.ts";
+import {
+  clearExtent,
+  extentCountOf,
+  markExtent,
+  testExtent,
+} from "../protocol/activemap_layout.ts";
+import { ExtentSet } from "./extent_set.ts";
 
 /** Bytes of map that are written at once; the map itself is a multiple of it. */
 export const MAP_SECTOR_BYTES = 512;
 const EXTENTS_PER_SECTOR = MAP_SECTOR_BYTES * 8;
-
-function bitIsSet(bits: Uint8Array, index: number): boolean {
-  return ((bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
-}
-
-function setBit(bits: Uint8Array, index: number): void {
-  bits[index >> 3] = (bits[index >> 3] ?? 0) | (1 << (index & 7));
-}
-
-function clearBit(bits: Uint8Array, index: number): void {
-  bits[index >> 3] = (bits[index >> 3] ?? 0) & ~(1 << (index & 7));
-}
-
-/** A set of extents as bits in the order of the disk, with its size kept. */
-class ExtentSet {
-  readonly bits: Uint8Array<ArrayBuffer>;
-  count = 0;
-
-  constructor(extentCount: number) {
-    this.bits = new Uint8Array(Math.ceil(extentCount / 8));
-  }
-
-  has(extent: number): boolean {
-    return bitIsSet(this.bits, extent);
-  }
-
-  /** @returns whether it was not in the set before. */
-  add(extent: number): boolean {
-    if (this.has(extent)) return false;
-    setBit(this.bits, extent);
-    this.count++;
-    return true;
-  }
-
-  /** @returns whether it was in the set. */
-  delete(extent: number): boolean {
-    if (!this.has(extent)) return false;
-    clearBit(this.bits, extent);
-    this.count--;
-    return true;
-  }
-
-  /** The first member at or after `from`, or -1. */
-  next(from: number, extentCount: number): number {
-    for (let extent = from; extent < extentCount; extent++) {
-      if ((extent & 7) === 0 && this.bits[extent >> 3] === 0) extent += 7;
-      else if (this.has(extent)) return extent;
-    }
-    return -1;
-  }
-}
 
 /** Which side lacks data of an extent. */
 export type StaleSide = "peer" | "local";
@@ -103,7 +59,7 @@ export class Activemap {
 
   constructor(geometry: ActivemapGeometry) {
     this.#geometry = geometry;
-    this.extentCount = Math.ceil(geometry.datasizeBytes / geometry.extentsizeBytes);
+    this.extentCount = extentCountOf(geometry.datasizeBytes, geometry.extentsizeBytes);
     invariant(geometry.mapBytes * 8 >= this.extentCount, "the map has a bit for every extent");
     this.#pending = new Uint32Array(this.extentCount);
     this.#stale = { peer: new ExtentSet(this.extentCount), local: new ExtentSet(this.extentCount) };
@@ -142,7 +98,7 @@ export class Activemap {
   }
 
   isDirty(extent: number): boolean {
-    return bitIsSet(this.#wanted, extent);
+    return testExtent(this.#wanted, extent);
   }
 
   isStale(extent: number, side: StaleSide): boolean {
@@ -170,9 +126,9 @@ export class Activemap {
    */
   load(mapOnDisk: Uint8Array): void {
     for (let extent = 0; extent < this.extentCount; extent++) {
-      if (!bitIsSet(mapOnDisk, extent)) continue;
-      setBit(this.#durable, extent);
-      setBit(this.#wanted, extent);
+      if (!testExtent(mapOnDisk, extent)) continue;
+      markExtent(this.#durable, extent);
+      markExtent(this.#wanted, extent);
       this.#dirtyCount++;
       this.#stale.peer.add(extent);
     }
@@ -192,7 +148,7 @@ export class Activemap {
       const ours = this.#stale[other].has(extent);
       if (ours && keepOwn) continue;
       if (ours) this.#stale[other].delete(extent);
-      if (ours || (map !== undefined && bitIsSet(map, extent))) this.markStale(extent, side);
+      if (ours || (map !== undefined && testExtent(map, extent))) this.markStale(extent, side);
     }
   }
 
@@ -238,7 +194,7 @@ export class Activemap {
       this.#pending[extent] = (this.#pending[extent] ?? 0) + 1;
       this.#use(extent);
       this.#update(extent);
-      if (!bitIsSet(this.#durable, extent)) durable = false;
+      if (!testExtent(this.#durable, extent)) durable = false;
     }
     return durable;
   }
@@ -259,7 +215,7 @@ export class Activemap {
   isDurable(offsetBytes: number, lengthBytes: number): boolean {
     const last = this.lastExtent(offsetBytes, lengthBytes);
     for (let extent = this.firstExtent(offsetBytes); extent <= last; extent++) {
-      if (!bitIsSet(this.#durable, extent)) return false;
+      if (!testExtent(this.#durable, extent)) return false;
     }
     return true;
   }
@@ -283,22 +239,22 @@ export class Activemap {
     if (inUse) {
       this.#cooling.delete(extent);
       this.#want(extent);
-    } else if (bitIsSet(this.#wanted, extent)) {
+    } else if (testExtent(this.#wanted, extent)) {
       if (this.#unflushed.has(extent) || this.#flushing?.has(extent)) this.#cooling.add(extent);
       else this.#clean(extent);
     }
   }
 
   #want(extent: number): void {
-    if (bitIsSet(this.#wanted, extent)) return;
-    setBit(this.#wanted, extent);
+    if (testExtent(this.#wanted, extent)) return;
+    markExtent(this.#wanted, extent);
     this.#dirtyCount++;
     this.#changedSectors.add(Math.floor(extent / EXTENTS_PER_SECTOR));
   }
 
   #clean(extent: number): void {
     this.#cooling.delete(extent);
-    clearBit(this.#wanted, extent);
+    clearExtent(this.#wanted, extent);
     this.#dirtyCount--;
     this.#changedSectors.add(Math.floor(extent / EXTENTS_PER_SECTOR));
   }

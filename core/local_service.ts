@@ -29,16 +29,6 @@ export interface LocalServiceEnv {
   readonly settle: (transfer: Transfer) => void;
 }
 
-const CLAIM = {
-  command: RemoteCommand.claim,
-  offsetBytes: 0,
-  lengthBytes: 0,
-  memsync: false,
-  buffer: undefined,
-  bufferOffsetBytes: 0,
-  zeros: false,
-};
-
 export class LocalService implements PieceOwner {
   readonly #env: LocalServiceEnv;
   #out = false;
@@ -102,7 +92,8 @@ export class LocalService implements PieceOwner {
 
   #askClaim(): void {
     this.#claim = "asked";
-    this.#env.remote.send(CLAIM, this);
+    const { remote } = this.#env;
+    remote.send(remote.prepare(RemoteCommand.claim, this));
   }
 
   pieceReceived(_piece: RemotePiece): void {}

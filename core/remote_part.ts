@@ -98,14 +98,13 @@ export class RemoteParts {
     transfer.unsentBytes -= lengthBytes;
     transfer.piecesPending++;
     transfer.piecesUnreceived++;
-    this.#env.remote.send({
-      command,
-      offsetBytes: transfer.dataOffsetBytes + startBytes,
-      lengthBytes,
-      memsync: command === RemoteCommand.write && transfer.mode === "memsync",
-      buffer: transfer.buffer,
-      bufferOffsetBytes: transfer.bufferOffsetBytes + startBytes,
-      zeros: transfer.kind === "zero" || transfer.kind === "delete",
-    }, transfer);
+    const piece = this.#env.remote.prepare(command, transfer);
+    piece.offsetBytes = transfer.dataOffsetBytes + startBytes;
+    piece.lengthBytes = lengthBytes;
+    piece.memsync = command === RemoteCommand.write && transfer.mode === "memsync";
+    piece.buffer = transfer.buffer;
+    piece.bufferOffsetBytes = transfer.bufferOffsetBytes + startBytes;
+    piece.zeros = transfer.kind === "zero" || transfer.kind === "delete";
+    this.#env.remote.send(piece);
   }
 }

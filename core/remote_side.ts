@@ -8,19 +8,9 @@
  * @module
  */
 import { ERRNO } from "../base/errno.ts";
-import { type IoBuffer, type PeerLink, RemoteCommand } from "./ports.ts";
+import { invariant } from "../base/errors.ts";
+import type { PeerLink, RemoteCommand } from "./ports.ts";
 import { type PieceOwner, RemotePiece } from "./transfer.ts";
-
-/** What to ask of the peer; `bytes` of it at `offsetBytes`. */
-export interface Ask {
-  command: RemoteCommand;
-  offsetBytes: number;
-  lengthBytes: number;
-  memsync: boolean;
-  buffer: IoBuffer | undefined;
-  bufferOffsetBytes: number;
-  zeros: boolean;
-}
 
 const FREE_PIECES_MAX = 4096;
 
@@ -44,21 +34,31 @@ export class RemoteSide {
     this.#link = link;
   }
 
-  /** Sends one request; the link must be there and take `lengthBytes`. */
-  send(ask: Ask, owner: PieceOwner): void {
+  /**
+   * A fresh request, to be filled in and given to {@link send}.
+   *
+   * @param owner Whoever is told of its replies.
+   */
+  prepare(command: RemoteCommand, owner: PieceOwner): RemotePiece {
     const piece = this.#free.pop() ?? new RemotePiece();
-    piece.command = ask.command;
+    piece.command = command;
     piece.seq = this.#nextSeq++;
-    piece.offsetBytes = ask.offsetBytes;
-    piece.lengthBytes = ask.lengthBytes;
-    piece.memsync = ask.memsync;
-    piece.buffer = ask.buffer;
-    piece.bufferOffsetBytes = ask.bufferOffsetBytes;
-    piece.zeros = ask.zeros;
+    piece.offsetBytes = 0;
+    piece.lengthBytes = 0;
+    piece.memsync = false;
+    piece.buffer = undefined;
+    piece.bufferOffsetBytes = 0;
+    piece.zeros = false;
     piece.received = false;
     piece.owner = owner;
+    return piece;
+  }
+
+  /** Sends one request; the link must be there and take its length. */
+  send(piece: RemotePiece): void {
+    invariant(this.#link !== undefined, "there is a link to send through");
     this.#pieces.set(piece.seq, piece);
-    this.#link?.send(piece);
+    this.#link.send(piece);
   }
 
   /** The request that a reply on `link` belongs to, or undefined for a stray one. */

@@ -11,6 +11,13 @@ import { ERRNO, strerror } from "../base/errno.ts";
 import type { Log } from "../base/log.ts";
 import { type Disk, type DiskJob, DiskOp, type IoBuffer, RemoteCommand } from "./ports.ts";
 import { LockedRange, RangeLock } from "./range_lock.ts";
+import {
+  type CountedKind,
+  countError,
+  countRequest,
+  type IoStatistics,
+  newStatistics,
+} from "./statistics.ts";
 
 /** Where replies go. Source: wire.md (replies). */
 export interface ReplyPort {
@@ -72,17 +79,12 @@ export interface SecondaryEnv {
   readonly claim: (done: (errno: number) => void) => void;
 }
 
-/** Figures of `hastctl list`. */
-export interface SecondaryStatistics {
-  reads: number;
-  writes: number;
-  deletes: number;
-  flushes: number;
-  readErrors: number;
-  writeErrors: number;
-  deleteErrors: number;
-  flushErrors: number;
-}
+const COUNTED: Partial<Record<RemoteCommand, CountedKind>> = {
+  [RemoteCommand.read]: "read",
+  [RemoteCommand.write]: "write",
+  [RemoteCommand.delete]: "delete",
+  [RemoteCommand.flush]: "flush",
+};
 
 export class Secondary {
   readonly #env: SecondaryEnv;
@@ -90,16 +92,7 @@ export class Secondary {
   readonly #epochs: FlushEpoch[] = [{ pendingCount: 0, flush: undefined }];
   #first = true;
   #inFlightCount = 0;
-  readonly statistics: SecondaryStatistics = {
-    reads: 0,
-    writes: 0,
-    deletes: 0,
-    flushes: 0,
-    readErrors: 0,
-    writeErrors: 0,
-    deleteErrors: 0,
-    flushErrors: 0,
-  };
+  readonly statistics: IoStatistics = newStatistics();
 
   constructor(env: SecondaryEnv) {
     this.#env = env;
@@ -122,7 +115,8 @@ export class Secondary {
     this.heard();
     this.#inFlightCount++;
     request.handler = this;
-    this.#count(request.command);
+    const kind = COUNTED[request.command];
+    if (kind !== undefined) countRequest(this.statistics, kind);
     if (request.command === RemoteCommand.flush) {
       this.#flush(request);
       return;
@@ -197,26 +191,13 @@ export class Secondary {
     this.#inFlightCount--;
     request.handler = undefined;
     if (errno !== 0) {
-      this.#countError(request.command);
+      const kind = COUNTED[request.command];
+      if (kind !== undefined) countError(this.statistics, kind);
       this.#env.log.error(
         `Request failed (${strerror(errno)}): ${describe(request)}.`,
       );
     }
     this.#env.replies.reply(request, false, errno);
-  }
-
-  #count(command: RemoteCommand): void {
-    if (command === RemoteCommand.read) this.statistics.reads++;
-    else if (command === RemoteCommand.write) this.statistics.writes++;
-    else if (command === RemoteCommand.delete) this.statistics.deletes++;
-    else if (command === RemoteCommand.flush) this.statistics.flushes++;
-  }
-
-  #countError(command: RemoteCommand): void {
-    if (command === RemoteCommand.read) this.statistics.readErrors++;
-    else if (command === RemoteCommand.write) this.statistics.writeErrors++;
-    else if (command === RemoteCommand.delete) this.statistics.deleteErrors++;
-    else this.statistics.flushErrors++;
   }
 }
 

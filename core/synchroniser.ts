@@ -15,16 +15,15 @@ import type { Activemap } from "./activemap.ts";
 import {
   type BufferPool,
   type Disk,
-  type DiskJob,
   DiskOp,
-  type IoBuffer,
   type PeerLink,
   RemoteCommand,
   type Timers,
 } from "./ports.ts";
-import { LockedRange, type RangeLock } from "./range_lock.ts";
+import type { RangeLock } from "./range_lock.ts";
+import { RATE_SLICE_MS, RateLimit } from "./rate_limit.ts";
 import type { RemoteSide } from "./remote_side.ts";
-import type { PieceOwner, RemotePiece } from "./transfer.ts";
+import { SyncBlock, type SyncBlockEngine } from "./sync_block.ts";
 
 /** Bytes on their way at the same time: enough for a long, fast line. */
 const WINDOW_BYTES = 8 * 1024 * 1024;
@@ -34,7 +33,6 @@ const WINDOW_BYTES_BUSY = 1024 * 1024;
 const BLOCK_BYTES_MAX = 1024 * 1024;
 /** After this time extents that failed are tried again. */
 const RETRY_MS = 10_000;
-const RATE_SLICE_MS = 50;
 
 export interface SynchroniserEnv {
   readonly disk: Disk;
@@ -60,46 +58,6 @@ export interface SynchroniserEnv {
   readonly copied: (copiedBytes: number) => void;
 }
 
-/** One block: read here, written there, its range locked all the while. */
-class Block extends LockedRange implements DiskJob, PieceOwner {
-  readonly #engine: BlockEngine;
-  op = DiskOp.read;
-  offsetBytes = 0;
-  lengthBytes = 0;
-  buffer: IoBuffer | undefined = undefined;
-  readonly bufferOffsetBytes = 0;
-  dataOffsetBytes = 0;
-  extent = 0;
-  link: PeerLink | undefined = undefined;
-  fromPeer = false;
-
-  constructor(engine: BlockEngine) {
-    super();
-    this.#engine = engine;
-  }
-
-  override granted(): void {
-    this.#engine.blockLocked(this);
-  }
-
-  diskDone(errno: number): void {
-    this.#engine.blockOnDisk(this, errno);
-  }
-
-  pieceReceived(_piece: RemotePiece): void {}
-
-  pieceDone(_piece: RemotePiece, errno: number): void {
-    this.#engine.blockAtPeer(this, errno);
-  }
-}
-
-/** What a block tells of itself. */
-interface BlockEngine {
-  blockLocked(block: Block): void;
-  blockOnDisk(block: Block, errno: number): void;
-  blockAtPeer(block: Block, errno: number): void;
-}
-
 /** An extent some of whose blocks are in flight. */
 interface OpenExtent {
   nextBytes: number;
@@ -115,12 +73,12 @@ export interface SyncProgress {
   elapsedMs: number;
 }
 
-export class Synchroniser implements BlockEngine {
+export class Synchroniser implements SyncBlockEngine {
   readonly #env: SynchroniserEnv;
   readonly #open = new Map<number, OpenExtent>();
   /** Extents that failed; left alone until the retry. */
   readonly #failed = new Set<number>();
-  readonly #free: Block[] = [];
+  readonly #free: SyncBlock[] = [];
   #link: PeerLink | undefined = undefined;
   /** The extent whose blocks are being issued. */
   #current: number | undefined = undefined;
@@ -133,8 +91,7 @@ export class Synchroniser implements BlockEngine {
   #copiedBytes = 0;
   #startedMs = 0;
   #timer = 0;
-  #budgetBytes = 0;
-  #budgetMs = 0;
+  readonly #rate = new RateLimit();
 
   constructor(env: SynchroniserEnv) {
     this.#env = env;
@@ -180,7 +137,7 @@ export class Synchroniser implements BlockEngine {
     if (!this.#active) {
       this.#active = true;
       this.#startedMs = this.#env.nowMs();
-      this.#budgetMs = this.#startedMs;
+      this.#rate.begin(this.#startedMs);
       this.#env.log.info(
         `Synchronization started. ${humanize(this.#env.activemap.staleBytes)} to go.`,
       );
@@ -282,7 +239,7 @@ export class Synchroniser implements BlockEngine {
   #issue(extent: number, link: PeerLink): void {
     const open = this.#open.get(extent);
     if (open === undefined) return;
-    const block = this.#free.pop() ?? new Block(this);
+    const block = this.#free.pop() ?? new SyncBlock(this);
     block.extent = extent;
     block.link = link;
     block.dataOffsetBytes = open.nextBytes;
@@ -294,7 +251,7 @@ export class Synchroniser implements BlockEngine {
     open.nextBytes += block.lengthBytes;
     open.blocksInFlight++;
     this.#inFlightBytes += block.lengthBytes;
-    this.#budgetBytes -= block.lengthBytes;
+    this.#rate.take(block.lengthBytes);
     if (open.nextBytes >= open.endBytes) this.#current = undefined;
     if (this.#env.lock.acquire(block, block.dataOffsetBytes, block.lengthBytes)) {
       this.blockLocked(block);
@@ -303,13 +260,7 @@ export class Synchroniser implements BlockEngine {
 
   /** Whether the limit of the rate allows another block now; else comes back when it does. */
   #withinRate(): boolean {
-    const rate = this.#env.rateBytesPerSecond();
-    if (rate === 0) return true;
-    const now = this.#env.nowMs();
-    const refill = ((now - this.#budgetMs) * rate) / 1000;
-    this.#budgetMs = now;
-    this.#budgetBytes = Math.min(this.#budgetBytes + refill, (rate * RATE_SLICE_MS) / 1000);
-    if (this.#budgetBytes >= 0) return true;
+    if (this.#rate.allows(this.#env.rateBytesPerSecond(), this.#env.nowMs())) return true;
     if (this.#timer === 0) this.#pumpLater(RATE_SLICE_MS);
     return false;
   }
@@ -323,7 +274,7 @@ export class Synchroniser implements BlockEngine {
 
   // ---- one block ----
 
-  blockLocked(block: Block): void {
+  blockLocked(block: SyncBlock): void {
     if (block.link !== this.#link) {
       this.#blockOver(block, ERRNO.ENOTCONN);
       return;
@@ -334,37 +285,34 @@ export class Synchroniser implements BlockEngine {
     else this.#submit(block, DiskOp.read);
   }
 
-  #submit(block: Block, op: DiskOp): void {
+  #submit(block: SyncBlock, op: DiskOp): void {
     block.op = op;
     block.offsetBytes = this.#env.dataOffsetBytes + block.dataOffsetBytes;
     this.#env.disk.submit(block);
   }
 
-  #ask(block: Block, command: RemoteCommand): void {
-    this.#env.remote.send({
-      command,
-      offsetBytes: block.dataOffsetBytes,
-      lengthBytes: block.lengthBytes,
-      memsync: false,
-      buffer: block.buffer,
-      bufferOffsetBytes: 0,
-      zeros: false,
-    }, block);
+  #ask(block: SyncBlock, command: RemoteCommand): void {
+    const { remote } = this.#env;
+    const piece = remote.prepare(command, block);
+    piece.offsetBytes = block.dataOffsetBytes;
+    piece.lengthBytes = block.lengthBytes;
+    piece.buffer = block.buffer;
+    remote.send(piece);
   }
 
-  blockOnDisk(block: Block, errno: number): void {
+  blockOnDisk(block: SyncBlock, errno: number): void {
     if (errno !== 0 || block.fromPeer) this.#blockOver(block, errno);
     else if (block.link !== this.#link) this.#blockOver(block, ERRNO.ENOTCONN);
     else this.#ask(block, RemoteCommand.write);
   }
 
-  blockAtPeer(block: Block, errno: number): void {
+  blockAtPeer(block: SyncBlock, errno: number): void {
     if (errno !== 0 || !block.fromPeer) this.#blockOver(block, errno);
     else if (block.link !== this.#link) this.#blockOver(block, ERRNO.ENOTCONN);
     else this.#submit(block, DiskOp.write);
   }
 
-  #blockOver(block: Block, errno: number): void {
+  #blockOver(block: SyncBlock, errno: number): void {
     const { extent, lengthBytes } = block;
     this.#inFlightBytes -= lengthBytes;
     if (block.buffer !== undefined) this.#env.buffers.give(block.buffer);
