@@ -304,23 +304,25 @@ Deno.test("FrontNbd leaves requests beyond the limit unread until others are don
 });
 
 Deno.test("FrontNbd carries out what came before DISC, answers it and ends", async () => {
-  using rig = new NbdRig();
-  rig.target.mode = "held";
-  const client = await rig.enter("simple");
-  client.request(
-    { command: write, cookie: 9, payload: pattern(2 * MIB) },
-    { command: disc },
-    { command: write, cookie: 10, payload: pattern(512) },
-  );
-  client.finishSending();
-  rig.turnUntil("two pieces", () => rig.target.held.length === 2);
-  rig.settle();
-  assertEquals(rig.front.connectionCount, 1);
-  rig.target.complete();
-  assertEquals(client.simpleReply(), { error: 0, cookie: 9n, data: new Uint8Array(0) });
-  client.waitForEnd();
-  assertEquals([rig.front.connectionCount, client.reader.leftBytes], [0, 0]);
-  assertEquals(rig.target.submitted.length, 2);
+  for (const finishes of [true, false]) {
+    using rig = new NbdRig();
+    rig.target.mode = "held";
+    const client = await rig.enter("simple");
+    client.request(
+      { command: write, cookie: 9, payload: pattern(2 * MIB) },
+      { command: disc },
+      { command: write, cookie: 10, payload: pattern(512) },
+    );
+    if (finishes) client.finishSending();
+    rig.turnUntil("two pieces", () => rig.target.held.length === 2);
+    rig.settle();
+    assertEquals(rig.front.connectionCount, 1);
+    rig.target.complete();
+    assertEquals(client.simpleReply(), { error: 0, cookie: 9n, data: new Uint8Array(0) });
+    client.waitForEnd();
+    assertEquals([rig.front.connectionCount, client.reader.leftBytes], [0, 0]);
+    assertEquals(rig.target.submitted.length, 2);
+  }
 });
 
 Deno.test("FrontNbd forgets a client that goes away in the middle of anything", async () => {
@@ -411,9 +413,11 @@ function fill(rig: NbdRig, client: NbdTestClient, count: number): void {
 }
 
 /** Clients that read nothing: all memory is theirs. */
-async function fillMemory(rig: NbdRig): Promise<void> {
-  for (let index = 0; index < 2; index++) fill(rig, await rig.enter(), 12);
+async function fillMemory(rig: NbdRig): Promise<NbdTestClient[]> {
+  const clients = [await rig.enter(), await rig.enter()];
+  for (const client of clients) fill(rig, client, 12);
   assertEquals(rig.front.shared.budget.heldBytes, 128 * MIB);
+  return clients;
 }
 
 Deno.test("FrontNbd serves others while some sit on all memory", async () => {
@@ -442,6 +446,20 @@ Deno.test("FrontNbd ends clients that do nothing while others wait for their mem
   assertEquals(other.simpleReply(32 * MIB).error, 0);
   assert(rig.front.connectionCount < 3);
   assert(rig.warnings.length > 0);
+});
+
+Deno.test("FrontNbd does not keep a place in the line for a client that has gone", async () => {
+  using rig = new NbdRig();
+  const greedy = await fillMemory(rig);
+  const impatient = await rig.enter("simple");
+  impatient.request({ command: read, length: 32 * MIB });
+  rig.turnUntil("the line", () => rig.front.shared.budget.contended);
+  impatient.close();
+  const other = await rig.enter("simple");
+  other.request({ command: read, length: 32 * MIB });
+  rig.turnUntil("the end", () => rig.front.connectionCount === 3);
+  for (const client of greedy) client.close();
+  assertEquals(other.simpleReply(32 * MIB).error, 0);
 });
 
 Deno.test("FrontNbd leaves slow clients alone while nobody waits", async () => {
@@ -481,12 +499,18 @@ Deno.test("FrontNbd shuts down: answers what is under way, refuses the rest, end
   const idle = await rig.enter("structured");
   const negotiating = await rig.connect();
   const halfway = await rig.enter("structured");
+  const waiting = await rig.enter("structured");
   busy.request({ command: write, cookie: 1, payload: pattern(512) });
   busy.request({ command: writeZeroes, cookie: 2, length: 40 * MIB });
-  halfway.send(request({ command: write, cookie: 3, payload: pattern(4096) }).slice(0, 1000));
+  for (const client of [halfway, waiting]) {
+    client.send(request({ command: write, cookie: 3, payload: pattern(4096) }).slice(0, 1000));
+  }
   rig.turnUntil("requests", () => rig.target.held.length === 3);
   rig.settle();
   rig.front.shutdown(() => closedCount++);
+  rig.settle();
+  halfway.send(request({ command: write, cookie: 3, payload: pattern(4096) }).slice(1000));
+  assertEquals(halfway.error(), 108);
   busy.request({ command: write, cookie: 4, payload: pattern(512) }, { command: flush, cookie: 5 });
   negotiating.send(clientFlags(3), option(7, infoData("disk")));
   for (const cookie of [4n, 5n]) {
@@ -504,8 +528,8 @@ Deno.test("FrontNbd shuts down: answers what is under way, refuses the rest, end
   rig.target.complete();
   assertEquals(busy.simpleReply(), { error: 0, cookie: 1n, data: new Uint8Array(0) });
   assertEquals(busy.simpleReply(), { error: 0, cookie: 2n, data: new Uint8Array(0) });
-  assertEquals(halfway.error(), 108);
-  for (const client of [busy, idle, negotiating, halfway]) client.waitForEnd();
+  assertEquals(waiting.error(), 108);
+  for (const client of [busy, idle, negotiating, halfway, waiting]) client.waitForEnd();
   rig.turnUntil("the end of all", () => closedCount > 0);
   rig.settle();
   assertEquals([closedCount, rig.front.connectionCount], [1, 0]);
@@ -536,6 +560,23 @@ Deno.test("FrontNbd in shutdown stops cutting a long request", async () => {
   assertEquals(client.error(), 108);
   client.waitForEnd();
   assertEquals(rig.target.submitted.length, 8);
+});
+
+Deno.test("FrontNbd in shutdown ends a READ in chunks with the error, not with data", async () => {
+  using rig = new NbdRig();
+  rig.target.mode = "held";
+  const client = await rig.enter();
+  client.request({ command: read, length: 32 * MIB });
+  rig.turnUntil("pieces", () => rig.target.held.length === 8);
+  rig.front.shutdown(() => {});
+  rig.settle();
+  rig.target.complete();
+  for (let index = 0; index < 8; index++) {
+    const { done, type } = client.chunk();
+    assertEquals([done, type], [false, 1]);
+  }
+  assertEquals(client.error(), 108);
+  client.waitForEnd();
 });
 
 Deno.test("FrontNbd closes at once when a client does not read in a shutdown", async () => {
