@@ -56,6 +56,8 @@ export interface PeerLinkOptions {
   readonly buffers: BufferPool;
   readonly log: Log;
   readonly owner: PeerLinkOwner;
+  /** The link is closed, by whomever; called once. */
+  readonly closed?: () => void;
   /** {@link KEEPALIVE_MS}, but in tests. */
   readonly keepaliveMs?: number;
 }
@@ -172,6 +174,7 @@ export class SocketPeerLink implements PeerLink {
     this.#receiver.close();
     this.#requests.close();
     this.#replies.close();
+    this.#options.closed?.();
   }
 
   // ---- replies ----
