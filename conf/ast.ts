@@ -28,6 +28,8 @@ export interface SettingTypes {
   source: string;
   /** Extension: `provider nbd ADDRESS`. */
   providerNbd: string;
+  /** Extension: `sync-rate`, bytes per second; 0 means none. */
+  syncRate: number;
 }
 
 export type SettingName = keyof SettingTypes;

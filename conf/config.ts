@@ -32,6 +32,8 @@ export interface ResourceConfig {
   /** `exec`: the hook program. */
   execPath: string | undefined;
   metaflush: boolean;
+  /** Extension `sync-rate`: most bytes per second that a synchronisation copies; 0 means no limit. */
+  syncRateBytesPerSecond: number;
 }
 
 /** The whole effective configuration of one node. */

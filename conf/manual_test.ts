@@ -31,9 +31,10 @@ Deno.test("hast.conf(5): the examples are valid", () => {
 });
 
 Deno.test("hast.conf(5): the extension line means what the page says", () => {
-  const [line] = blocks("EXTENSIONS");
-  const file = parseConf(`resource r {\n${line}}`, "f");
-  assertEquals(file.resources[0]?.settings.providerNbd?.value, "127.0.0.1:10809");
+  const [lines] = blocks("EXTENSIONS");
+  const settings = parseConf(`resource r {\n${lines}}`, "f").resources[0]?.settings;
+  assertEquals(settings?.providerNbd?.value, "127.0.0.1:10809");
+  assertEquals(settings?.syncRate?.value, 50 * 1024 * 1024);
 });
 
 Deno.test("hast.conf(5): the message in DIAGNOSTICS is the one of the program", () => {

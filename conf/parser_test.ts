@@ -71,6 +71,38 @@ Deno.test("parseConf() reads provider nbd plainly and behind #+", () => {
   }
 });
 
+Deno.test("parseConf() reads sync-rate with every suffix, plainly and behind #+", () => {
+  const cases: [word: string, bytesPerSecond: number][] = [
+    ["none", 0],
+    ["1", 1],
+    ["1000", 1000],
+    ["64k", 65536],
+    ["50M", 52428800],
+    ["50m", 52428800],
+    ["2G", 2147483648],
+    ["8388607G", 8388607 * 1024 ** 3],
+  ];
+  for (const [word, bytesPerSecond] of cases) {
+    for (const line of [`sync-rate ${word}`, `#+ sync-rate ${word}`]) {
+      const file = parseConf(`${line}\n${resource(line)}`, "f");
+      assertEquals(file.settings.syncRate?.value, bytesPerSecond, line);
+      assertEquals(file.resources[0]?.settings.syncRate?.value, bytesPerSecond, line);
+    }
+  }
+});
+
+Deno.test("parseConf() refuses what is no rate", () => {
+  fails("sync-rate", "f:1:10", "expected a number of bytes per second, with k, M or G, or none");
+  fails("sync-rate fast", "found 'fast'");
+  fails("sync-rate 1.5M", "found '1.5M'");
+  fails("sync-rate 1T", "found '1T'");
+  fails("sync-rate -1", "found '-1'");
+  fails("sync-rate 0", "Invalid sync-rate. (f:1:11: expected 1 to 9007199254740991 bytes");
+  fails("sync-rate 8388608G", "Invalid sync-rate.");
+  fails(`sync-rate ${"9".repeat(400)}`, "Invalid sync-rate.");
+  fails("on n {\nsync-rate 1M\n}", "f:2:1", "'sync-rate' may stand outside of all sections or");
+});
+
 Deno.test("parseConf() takes nothing but whole extension statements from #+ lines", () => {
   fails("#+ replication async", "f:1:4", "extension statement");
   fails(resource("#+ provider nbd\n1.1.1.1"), "f:3:1", "'#+' line");

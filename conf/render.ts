@@ -148,6 +148,7 @@ function resourceSectionOf(resource: ResourceConfig, nodeName: string): Resource
       name: setting(resource.providerName),
       local: setting(resource.localPath),
       providerNbd: optional(resource.providerNbd),
+      syncRate: setting(resource.syncRateBytesPerSecond),
     },
     nodes: [{
       nodeName,

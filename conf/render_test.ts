@@ -46,6 +46,7 @@ const SAMPLES: Readonly<Record<SettingName, readonly string[]>> = {
   remote: ["none", ...ADDRESSES],
   source: ADDRESSES,
   providerNbd: [...ADDRESSES, "/nbd.sock"],
+  syncRate: ["none", "1", "1000", "50M", "3K", "9G"],
 };
 
 class Generator {

@@ -21,6 +21,7 @@ export const DEFAULTS = {
   compression: "hole",
   timeout: 20,
   metaflush: true,
+  syncRate: 0,
 } as const;
 
 /**
@@ -83,6 +84,7 @@ function resolveResource(
     timeoutSeconds: first(settings, "timeout") ?? DEFAULTS.timeout,
     execPath: first(settings, "exec"),
     metaflush: first(settings, "metaflush") ?? DEFAULTS.metaflush,
+    syncRateBytesPerSecond: first(settings, "syncRate") ?? DEFAULTS.syncRate,
   };
 }
 

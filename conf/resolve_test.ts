@@ -80,6 +80,14 @@ const INHERITED: Inherited[] = [
     byDefault: undefined,
   },
   {
+    levels: gr,
+    statement: "sync-rate",
+    field: "syncRateBytesPerSecond",
+    values: ["50M", "none", "7k"],
+    read: [52428800, 0, 7168],
+    byDefault: 0,
+  },
+  {
     levels: rn,
     statement: "local",
     field: "localPath",

@@ -16,6 +16,7 @@ import {
   NAME_BYTES_MAX,
   onOrOff,
   PATH_BYTES_MAX,
+  rate,
   seconds,
   text,
   type ValueForm,
@@ -132,6 +133,11 @@ export const STATEMENTS: readonly Statement[] = [
   scalar("providerNbd", component, address("provider nbd", "both"), {
     words: ["provider", "nbd"],
     tomlKey: "provider-nbd",
+    isExtension: true,
+  }),
+  scalar("syncRate", tuning, rate, {
+    words: ["sync-rate"],
+    tomlKey: "sync-rate",
     isExtension: true,
   }),
 ];

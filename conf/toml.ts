@@ -6,6 +6,7 @@
  *   [on.nodea]                               control, pidfile, listen of one node
  *   [resource.data]                          timeout: integer; metaflush: boolean
  *   [resource.data.on.nodea]                 also provider-nbd, for `provider nbd`
+ *   sync-rate = "50M"                        at the top or in a resource; a string, as `none` is
  *
  * Values are limited to what hast.conf can hold, so that each form can be turned into the other.
  *

@@ -28,7 +28,9 @@ Deno.test("hast.toml.sample means what hast.conf.sample means, on both nodes", (
     assertEquals(load("/HAST.TOML", node), config);
     assertEquals(config.resources.map((resource) => resource.name), ["data", "logs"]);
   }
-  assertEquals(load("/hast.conf", "nodea").resources[0]?.providerNbd, "127.0.0.1:10809");
+  const [data] = load("/hast.conf", "nodea").resources;
+  assertEquals(data?.providerNbd, "127.0.0.1:10809");
+  assertEquals(data?.syncRateBytesPerSecond, 100 * 1024 * 1024);
 });
 
 Deno.test("parseToml() takes one listen address or a list", () => {
@@ -53,6 +55,7 @@ Deno.test("parseToml() names the key whose value has the wrong type", () => {
     'timeout = "20"',
     'timeout: expected a number of seconds (TOML integer), found the string "20"',
   );
+  fails("sync-rate = 50", "sync-rate: expected a number of bytes per second, with k, M or G, or");
   fails("timeout = 1.5", "timeout: expected", "1.5");
   fails("timeout = inf", "timeout: expected");
   fails('metaflush = "on"', "metaflush: expected on or off (TOML boolean)");

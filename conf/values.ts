@@ -130,6 +130,34 @@ export const seconds: ValueForm<number> = {
   write: String,
 };
 
+const RATE_UNITS: readonly [suffix: string, bytes: number][] = [
+  ["G", 1024 ** 3],
+  ["M", 1024 ** 2],
+  ["K", 1024],
+  ["", 1],
+];
+
+/** Bytes per second, with k, M or G in either case; `none` is 0. */
+export const rate: ValueForm<number> = {
+  expected: "a number of bytes per second, with k, M or G, or none",
+  tomlType: "string",
+  misfit: (word) => /^([0-9]+[kmg]?|none)$/i.test(word) ? undefined : `found '${shown(word)}'`,
+  read(word, place) {
+    if (word.toLowerCase() === "none") return 0;
+    const suffix = word.toUpperCase().replace(/^[0-9]+/, "");
+    const unitBytes = RATE_UNITS.find(([known]) => known === suffix)?.[1] ?? 1;
+    const value = parseInt(word, 10) * unitBytes;
+    if (value >= 1 && Number.isSafeInteger(value)) return value;
+    const range = "expected 1 to 9007199254740991 bytes per second, or none";
+    throw errorAt("Invalid sync-rate.", place, `${range}, found ${shown(word)}`);
+  },
+  write(value) {
+    if (value === 0) return "none";
+    const [suffix, unitBytes] = RATE_UNITS.find(([, bytes]) => value % bytes === 0) ?? ["", 1];
+    return `${value / unitBytes}${suffix}`;
+  },
+};
+
 /** Checks the size of a name behind `resource` or `on`. Throws a ConfigError at `place`. */
 export function checkName(keyword: string, name: string, place: Place): void {
   const [bytesMax, words] = keyword === "resource"

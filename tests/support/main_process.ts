@@ -43,6 +43,7 @@ export function resourceConfig(
     timeoutSeconds: 20,
     execPath: undefined,
     metaflush: true,
+    syncRateBytesPerSecond: 0,
     ...changes,
   };
 }
