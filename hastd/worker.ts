@@ -132,8 +132,7 @@ class WorkerMain {
   #stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#connector?.close();
-    for (const listener of this.#listeners) listener.close();
+    this.#closeEntrances();
     this.#commands.send({ type: "stop" });
     setTimeout(() => {
       this.#log.error("Unable to end in time: the component does not answer.");
@@ -182,9 +181,13 @@ class WorkerMain {
 
   #close(): void {
     this.#stopping = true;
-    this.#connector?.close();
-    for (const listener of this.#listeners) listener.close();
+    this.#closeEntrances();
     this.#thread.terminate();
+  }
+
+  #closeEntrances(): void {
+    this.#connector?.close();
+    for (const listener of this.#listeners.splice(0)) listener.close();
   }
 
   // ---- the primary's provider and its way to the other node ----
