@@ -45,9 +45,12 @@ export class Writer {
   readonly #busy = new Set<number>();
   #socketPath: string | undefined;
   #stopping = false;
+  #paused = false;
+  #resumed = Promise.withResolvers<void>();
   #errorsAllowed = false;
   #problem: Error | undefined;
   #operationCount = 0;
+  #inFlightCount = 0;
   #lastAnswerMs = performance.now();
   #longestGapMs = 0;
   #loop: Promise<void> | undefined;
@@ -103,13 +106,31 @@ export class Writer {
     this.throwProblem();
   }
 
+  /** Begins nothing more, until {@link resume}; ends once all requests in flight are answered. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await waitFor(
+      "all requests are answered",
+      () => this.#problem !== undefined || this.#inFlightCount === 0,
+      ANSWER_DEADLINE_MS,
+    );
+    this.throwProblem();
+  }
+
+  /** Goes on after {@link pause}. */
+  resume(): void {
+    this.#paused = false;
+    this.#resumed.resolve();
+    this.#resumed = Promise.withResolvers();
+  }
+
   /**
    * Ends once all requests in flight are answered.
    *
    * @throws {Error} They were not, or something was wrong before.
    */
   async stop(): Promise<void> {
-    this.#stopping = true;
+    this.abandon();
     if (this.#loop !== undefined) {
       await within("all requests are answered", this.#loop, ANSWER_DEADLINE_MS);
     }
@@ -119,6 +140,7 @@ export class Writer {
   /** Tells it to end, and does not wait. */
   abandon(): void {
     this.#stopping = true;
+    this.resume();
   }
 
   throwProblem(): void {
@@ -154,6 +176,10 @@ export class Writer {
   /** One request after the other, until the connection ends or the writer is stopped. */
   async #lane(client: NbdClient): Promise<void> {
     while (!this.#isOver) {
+      if (this.#paused) {
+        await this.#resumed.promise;
+        continue;
+      }
       const operation = this.#draw();
       if (!await this.#perform(client, operation)) return;
     }
@@ -163,6 +189,7 @@ export class Writer {
   async #perform(client: NbdClient, operation: Operation): Promise<boolean> {
     const number = ++this.#operationCount;
     this.#begin(operation, number);
+    this.#inFlightCount++;
     try {
       const data = await client.send(operation.request);
       this.#answered(operation, number, data);
@@ -170,6 +197,7 @@ export class Writer {
     } catch (error) {
       return this.#failed(operation, number, error);
     } finally {
+      this.#inFlightCount--;
       for (const block of blocksOf(operation)) this.#busy.delete(block);
     }
   }

@@ -41,9 +41,14 @@ function lack(need: Need): string | undefined {
   }
 }
 
+/** Why something that has these needs cannot run here; empty where it can. */
+export function missingNeeds(needs: readonly Need[]): string[] {
+  return needs.map(lack).filter((reason) => reason !== undefined);
+}
+
 /** Registers a test that is skipped, with the reason, where one of `needs` is missing. */
 export function testWith(needs: Need[], name: string, fn: () => Promise<void>): void {
-  const reasons = needs.map(lack).filter((reason) => reason !== undefined);
+  const reasons = missingNeeds(needs);
   if (reasons.length === 0) Deno.test(name, fn);
   else Deno.test({ name: `${name} (skipped: ${reasons.join(", ")})`, ignore: true, fn });
 }
