@@ -187,7 +187,7 @@ Deno.test("FrontNbd translates the target's errors", async () => {
     [ERRNO.ENXIO, 5],
     [ERRNO.ENOSPC, 28],
     [ERRNO.EROFS, 1],
-    [ERRNO.EOPNOTSUPP, 95],
+    [ERRNO.EOPNOTSUPP, 22],
     [ERRNO.ESHUTDOWN, 108],
   ];
   const requests: WireRequest[] = [

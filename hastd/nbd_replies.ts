@@ -5,7 +5,7 @@
  */
 import { strerror } from "../base/errno.ts";
 import { invariant } from "../base/errors.ts";
-import { nbdErrorOf } from "../protocol/nbd.ts";
+import { NBD_ERROR, nbdErrorOf } from "../protocol/nbd.ts";
 import {
   blockStatusChunkBytes,
   type Cookie,
@@ -64,7 +64,7 @@ export class NbdReplies {
 
   /** A request failed; `errno` is FreeBSD's. */
   failure(cookie: Cookie, errno: number): void {
-    this.#error(cookie, nbdErrorOf(errno), this.#messageOf(errno));
+    this.#error(cookie, failureOf(errno), this.#messageOf(errno));
   }
 
   /** A request is not carried out. */
@@ -95,7 +95,7 @@ export class NbdReplies {
     const { errno, offsetBytes } = piece.request;
     const message = this.#messageOf(errno);
     const view = this.#reserve(NBD_ERROR_OFFSET_BYTES + message.length);
-    const error = { nbdError: nbdErrorOf(errno), message, offsetBytes, done };
+    const error = { nbdError: failureOf(errno), message, offsetBytes, done };
     this.#output.commit(
       encodeErrorOffsetChunk(view, this.#output.reservedAt, operation, error),
     );
@@ -146,4 +146,10 @@ export class NbdReplies {
     }
     return message;
   }
+}
+
+/** ENOTSUP is only for FAST_ZERO, which is refused before it is tried; clients take it for EINVAL. */
+function failureOf(errno: number): number {
+  const nbdError = nbdErrorOf(errno);
+  return nbdError === NBD_ERROR.enotsup ? NBD_ERROR.einval : nbdError;
 }
