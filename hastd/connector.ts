@@ -73,6 +73,8 @@ export interface ConnectorEnv {
   readonly established: (established: Established) => void;
   /** A handshake was turned down; the message is logged already. */
   readonly refused: (message: string) => void;
+  /** An attempt has failed otherwise; as `refused`. */
+  readonly failed?: (message: string) => void;
   /** Tests dial more often. */
   readonly retryMs?: number;
 }
@@ -88,6 +90,9 @@ export class Connector {
   #closed = false;
   #version = FIRST_VERSION;
   #waitUntilMs = 0;
+  #saidWaiting = false;
+  /** Connections of the attempt under way, until they are handed over. */
+  readonly #streams: RawStream[] = [];
   #wake: () => void = () => {};
   /** Something asked for an attempt while one was under way. */
   #woken = false;
@@ -124,8 +129,10 @@ export class Connector {
     this.#dialNow();
   }
 
+  /** Ends {@link run} soon. */
   close(): void {
     this.#closed = true;
+    for (const stream of this.#streams) stream.interrupt();
     this.#dialNow();
   }
 
@@ -154,19 +161,20 @@ export class Connector {
   }
 
   async #attempt(remoteAddress: string): Promise<Outcome> {
-    const streams: RawStream[] = [];
+    const streams = this.#streams;
     try {
       return await this.#handshake(remoteAddress, streams);
     } catch (error) {
       if (!(error instanceof HastError)) throw error;
+      if (this.#closed) return "failed";
       this.#env.log.warning(error.message);
+      this.#env.failed?.(error.message);
       return "failed";
     } finally {
-      for (const stream of streams) stream.close();
+      for (const stream of streams.splice(0)) stream.close();
     }
   }
 
-  /** Connections are in `streams` until they are handed over. */
   async #handshake(remoteAddress: string, streams: RawStream[]): Promise<Outcome> {
     const requests = await this.#dial(remoteAddress);
     streams.push(requests);
@@ -244,8 +252,6 @@ export class Connector {
     this.#saidWaiting = true;
     return "wait";
   }
-
-  #saidWaiting = false;
 
   #agrees(answer: SecondAnswer): boolean {
     const { datasizeBytes, extentsizeBytes } = this.#env.geometry;

@@ -235,8 +235,9 @@ export class PrimaryRole implements WorkerRole {
   }
 }
 
-function coreConfig({ replication, metaflush }: ResourceConfig): PrimaryConfig {
-  return { replication, metaflush, syncRateBytesPerSecond: 0 };
+function coreConfig(config: ResourceConfig): PrimaryConfig {
+  const { replication, metaflush, syncRateBytesPerSecond } = config;
+  return { replication, metaflush, syncRateBytesPerSecond };
 }
 
 function targetOf(primary: Primary, { opened }: RoleEnv): BlockTarget {

@@ -9,7 +9,7 @@ import { ERRNO, strerror } from "../base/errno.ts";
 import { ProtocolError } from "../base/errors.ts";
 import { waitForFd } from "../ffi/dial.ts";
 import { POLL } from "../ffi/poll.ts";
-import { closeSocket, recvBytes, sendBytes } from "../ffi/socket.ts";
+import { closeSocket, recvBytes, sendBytes, shutdownSocket } from "../ffi/socket.ts";
 import { type Frame, FrameReader } from "../protocol/frame.ts";
 
 const CHUNK_BYTES = 64 * 1024;
@@ -54,6 +54,11 @@ export class RawStream {
       if (sent > 0) at += sent;
       else await this.#waitAfter(sent, POLL.out, deadlineMs);
     }
+  }
+
+  /** Ends a read or write that waits; it throws then. */
+  interrupt(): void {
+    shutdownSocket(this.fd, "both");
   }
 
   close(): void {

@@ -20,7 +20,13 @@ import { CommandSender } from "./command_pipe.ts";
 import { Connector, type Established } from "./connector.ts";
 import { startDiskThreads } from "./disk_pool.ts";
 import { listenUnix } from "./unix_listener.ts";
-import type { FromWorker, RefusalReason, ToWorker, WorkerStart } from "./worker_channel.ts";
+import type {
+  ConnectionStatus,
+  FromWorker,
+  RefusalReason,
+  ToWorker,
+  WorkerStart,
+} from "./worker_channel.ts";
 import type { DataThreadStart, FromDataThread, Geometry } from "./worker_messages.ts";
 
 /** A data thread that has not ended so long after it was told to is left behind. */
@@ -62,6 +68,7 @@ class WorkerMain {
   #helloWaiters: ((hello: PrimaryHello | undefined) => void)[] = [];
   #end: (code: number) => void = () => {};
   #crash: (error: Error) => void = () => {};
+  #connection: ConnectionStatus = { state: "connecting", sinceMs: Date.now() };
   #stopping = false;
 
   constructor(start: WorkerStart) {
@@ -148,7 +155,7 @@ class WorkerMain {
         this.#opened(message.geometry).catch((error) => this.#fail(error));
         break;
       case "tell":
-        tellParent(message.message);
+        this.#tell(message.message);
         break;
       case "hello":
         for (const answer of this.#helloWaiters.splice(0)) answer(message.hello);
@@ -167,6 +174,23 @@ class WorkerMain {
         this.#crash(new Error(message.text));
         break;
     }
+  }
+
+  /** Passes on what the data thread says, with what only this isolate knows. */
+  #tell(message: FromWorker): void {
+    if (message.type === "event" && message.event === "connect") this.#note("connected");
+    if (message.type === "event" && message.event === "disconnect") this.#note("connecting");
+    if (message.type !== "status") return tellParent(message);
+    const status = { ...message.status, connection: this.#connection };
+    tellParent({ ...message, status });
+  }
+
+  /** Keeps account of how this node stands to the other one. */
+  #note(state: ConnectionStatus["state"], message?: string, reason?: RefusalReason): void {
+    const before = this.#connection;
+    const same = before.state === state && before.reason === reason;
+    const sinceMs = same ? before.sinceMs : Date.now();
+    this.#connection = { state, reason, message, sinceMs };
   }
 
   #fail(error: unknown): void {
@@ -213,11 +237,13 @@ class WorkerMain {
         }),
       established: (established) => this.#established(established),
       refused: (message) => this.#refused(message),
+      failed: (message) => this.#note("connecting", message),
     });
   }
 
   #refused(message: string): void {
     const reason = refusalReason(message);
+    this.#note("refused", message, reason);
     tellParent({ type: "refused", reason, message });
     if (reason === "split-brain") tellParent({ type: "event", event: "split-brain" });
   }
