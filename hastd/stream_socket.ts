@@ -216,6 +216,8 @@ export class StreamSocket implements Pollable, Flushable, Task {
   }
 
   #receive(): void {
+    // What was left unread comes first: it may leave no room.
+    if (this.#taskQueued) this.run();
     let budgetBytes = TURN_BYTES_MAX;
     while (budgetBytes > 0 && this.#open && !this.#paused) {
       const askedBytes = this.#body === undefined ? this.#inputRoom() : this.#bodyLeft;

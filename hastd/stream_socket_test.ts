@@ -181,6 +181,27 @@ Deno.test("pauseReading() stops input, resumeReading() tells of what was left", 
   rig.turnUntil(() => socket.receivedBytes === 20 && socket.start === socket.end);
 });
 
+Deno.test("input left in a full buffer is told before more is received", async () => {
+  const inputBytes = 8192;
+  using rig = new Rig(await socketPair(), inputBytes);
+  const { socket } = rig;
+  let starving = true;
+  let gotBytes = 0;
+  rig.received = () => {
+    if (starving) {
+      if (socket.end === inputBytes) socket.pauseReading();
+      return;
+    }
+    gotBytes += socket.end - socket.start;
+    socket.consume(socket.end - socket.start);
+  };
+  rig.send(pattern(20_000));
+  rig.turnUntil(() => socket.paused);
+  starving = false;
+  socket.resumeReading();
+  rig.turnUntil(() => gotBytes === 20_000);
+});
+
 Deno.test("closed(0) tells of the end of the stream, after all that came before it", async () => {
   using rig = new Rig(await socketPair());
   const { socket } = rig;
