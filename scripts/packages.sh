@@ -25,6 +25,8 @@ test  nbdkit         nbdkit
 test  mkfs.ext4      e2fsprogs
 test  losetup        mount
 test  pgrep          procps
+test  ip             iproute2
+test  nsenter        util-linux
 check mandoc         mandoc
 check shellcheck     shellcheck
 bench fio            fio
