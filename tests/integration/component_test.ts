@@ -84,6 +84,7 @@ testWith(
       const ready = `${folder}/locked`;
       const holder = startLogged(`${folder}/flock.log`, "flock", [
         "--exclusive",
+        "--no-fork",
         a.componentPath,
         "sh",
         "-c",
