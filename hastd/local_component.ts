@@ -28,7 +28,9 @@ const SLOW_US = 250;
 const FAST_US = 60;
 /** What copying takes: bytes in a microsecond, at least. */
 const BYTES_PER_US = 1000;
-/** Weight of the newest measurement. */
+/** One measurement says no more than this: the process may have waited for its turn. */
+const SAMPLE_US_MAX = 1000;
+/** Weight of the newest measurement: it takes five slow ones in a row, or many among fast ones. */
 const NEWEST_WEIGHT = 1 / 16;
 
 export interface LocalComponentEnv {
@@ -216,7 +218,10 @@ export class LocalComponent implements Disk, BatchWork, Pollable {
 
   /** Follows how long operations take, and changes over where they block. */
   #measured(durationUs: number, byteCount: number): void {
-    const beyondUs = Math.max(0, durationUs - byteCount / BYTES_PER_US);
+    const beyondUs = Math.min(
+      Math.max(0, durationUs - byteCount / BYTES_PER_US),
+      SAMPLE_US_MAX,
+    );
     this.#slownessUs += (beyondUs - this.#slownessUs) * NEWEST_WEIGHT;
     if (!this.#blocking && this.#slownessUs > SLOW_US) {
       this.#blocking = true;
