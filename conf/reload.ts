@@ -74,13 +74,18 @@ export function planReload(
     ...removed.map(({ config: { name }, role }): ResourcePlan => {
       return { name, action: "remove", role, changed: [] };
     }),
-    ...wanted.map((config) => planResource(current, config)),
+    ...wanted.map((each) =>
+      planResource(current.find(({ config }) => config.name === each.name), each)
+    ),
   ];
 }
 
-function planResource(current: readonly CurrentResource[], wanted: ResourceConfig): ResourcePlan {
+/** What becomes of one resource; `known` is undefined for a new one. */
+export function planResource(
+  known: CurrentResource | undefined,
+  wanted: ResourceConfig,
+): ResourcePlan {
   const { name } = wanted;
-  const known = current.find(({ config }) => config.name === name);
   if (known === undefined) return { name, action: "add", role: undefined, changed: [] };
   const changed = changedStatements(known.config, wanted);
   return { name, action: actionFor(known.role, changed), role: known.role, changed };

@@ -6,15 +6,14 @@
  */
 import { ERRNO, strerror } from "../base/errno.ts";
 import { ConfigError, EX, HastError, ProtocolError } from "../base/errors.ts";
-import { systemErrorText } from "../base/system_error.ts";
+import { systemErrorName, systemErrorText } from "../base/system_error.ts";
 import { parseAddress } from "../conf/address.ts";
+import { CONTROL_REPLY_BYTES_MAX, type ControlReply } from "../protocol/control_reply.ts";
 import {
-  CONTROL_REPLY_BYTES_MAX,
   CONTROL_RESOURCES_MAX,
-  type ControlReply,
   type ControlRequest,
   encodeControlRequest,
-} from "../protocol/control_message.ts";
+} from "../protocol/control_request.ts";
 import { encodeFrame, type Frame, FrameReader, PROTOCOL_VERSION } from "../protocol/frame.ts";
 import type { Nv } from "../protocol/nv.ts";
 
@@ -25,26 +24,39 @@ const CHUNK_BYTES = 64 * 1024;
 /** sizeof(sun_path) less the NUL. */
 const SOCKET_PATH_BYTES_MAX = Deno.build.os === "linux" ? 107 : 103;
 
+/** How to wait for a reply. */
+export interface ExchangeOptions {
+  /** For all of it. */
+  timeoutMs?: number;
+  /** Wait until the daemon closes the connection, too. */
+  untilClosed?: boolean;
+}
+
 /**
- * Asks the daemon behind `address` and decodes the resources of its reply.
+ * Asks the daemon behind `address` and decodes its reply, which is no error.
  *
- * @throws {HastError} As {@link exchange}; 64: too many names; 70: the daemon refused the request
- * as a whole.
+ * @throws {HastError} As {@link exchange}; 64: too many names; 70, or the code that the daemon
+ * gave with a message: it refused the request as a whole.
  */
 export async function askDaemon<Resource>(
   address: string,
   request: ControlRequest,
   decode: (reply: Nv) => ControlReply<Resource>,
-): Promise<readonly Resource[]> {
-  if (request.resources.length > CONTROL_RESOURCES_MAX) {
+  options: ExchangeOptions = {},
+): Promise<ControlReply<Resource>> {
+  if ("resources" in request && request.resources.length > CONTROL_RESOURCES_MAX) {
     throw new HastError(EX.usage, `More than ${CONTROL_RESOURCES_MAX} resources in one request.`);
   }
-  const header = await exchange(address, encodeControlRequest(request));
+  const header = await exchange(address, encodeControlRequest(request), options);
   const reply = understood(() => decode(header));
-  if (reply.error !== 0) {
-    throw new HastError(EX.software, `Error ${reply.error} received from hastd.`);
-  }
-  return reply.resources;
+  if (reply.error === 0) return reply;
+  if (reply.message !== undefined) throw new HastError(exitCodeOf(reply.error), reply.message);
+  throw new HastError(EX.software, `Error ${reply.error} received from hastd.`);
+}
+
+/** Errors with a message are exit codes: those of sysexits(3) at least come out as they are. */
+function exitCodeOf(error: number): number {
+  return error >= EX.usage && error <= EX.config ? error : EX.software;
 }
 
 /** What a program says that is no daemon of ours, or a broken one, is an error of its own. */
@@ -67,7 +79,7 @@ function understood<T>(decode: () => T): T {
 export async function exchange(
   address: string,
   request: Nv,
-  timeoutMs: number = REPLY_TIMEOUT_MS,
+  { timeoutMs = REPLY_TIMEOUT_MS, untilClosed = false }: ExchangeOptions = {},
 ): Promise<Nv> {
   const conn = await connect(address);
   let late = false;
@@ -77,7 +89,9 @@ export async function exchange(
   }, timeoutMs);
   try {
     await sendWhole(conn, encodeFrame(PROTOCOL_VERSION, request));
-    return (await receiveFrame(conn)).header;
+    const { header } = await receiveFrame(conn);
+    if (untilClosed) await receiveEnd(conn);
+    return header;
   } catch (thrown) {
     if (late) throw noReply(address, strerror(ERRNO.ETIMEDOUT));
     if (thrown instanceof HastError) throw thrown;
@@ -129,6 +143,16 @@ function noSetup(address: string, errno: number): HastError {
 async function sendWhole(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
   for (let sentBytes = 0; sentBytes < bytes.length;) {
     sentBytes += await conn.write(bytes.subarray(sentBytes));
+  }
+}
+
+/** Waits for the end of the connection; what still comes is nothing to us. */
+async function receiveEnd(conn: Deno.Conn): Promise<void> {
+  const chunk = new Uint8Array(CHUNK_BYTES);
+  try {
+    while (await conn.read(chunk) !== null);
+  } catch (thrown) {
+    if (systemErrorName(thrown) !== "ECONNRESET") throw thrown;
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { humanize } from "../base/units.ts";
 import type { Config } from "../conf/config.ts";
-import { NO_FIGURES, type StatusReply, type WorkerFigures } from "../protocol/control_message.ts";
+import { NO_FIGURES, type StatusReply, type WorkerFigures } from "../protocol/control_reply.ts";
 import type { Io } from "./io.ts";
 import { askStatus, firstError } from "./status.ts";
 
@@ -22,7 +22,7 @@ export async function printList(
   names: readonly string[],
   io: Io,
 ): Promise<number> {
-  const replies = await askStatus(config, names);
+  const replies = (await askStatus(config, names)).resources;
   io.stdout(replies.map(listing).join(""));
   return firstError(replies);
 }

@@ -5,7 +5,8 @@
  * @module
  */
 import type { Config } from "../conf/config.ts";
-import { type ControlRole, decodeRoleReply } from "../protocol/control_message.ts";
+import { decodeRoleReply } from "../protocol/control_reply.ts";
+import type { ControlRole } from "../protocol/control_request.ts";
 import { askDaemon } from "./control_client.ts";
 import { type Io, logOn } from "./io.ts";
 
@@ -25,7 +26,7 @@ export interface RoleRequest {
  */
 export async function setRole(config: Config, request: RoleRequest, io: Io): Promise<number> {
   const { role, names, debugLevel } = request;
-  const resources = await askDaemon(
+  const { resources } = await askDaemon(
     config.controlAddress,
     { command: "role", role, resources: names },
     decodeRoleReply,

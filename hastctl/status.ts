@@ -5,7 +5,11 @@
  * @module
  */
 import type { Config } from "../conf/config.ts";
-import { decodeStatusReply, type StatusReply } from "../protocol/control_message.ts";
+import {
+  type ControlReply,
+  decodeStatusReply,
+  type StatusReply,
+} from "../protocol/control_reply.ts";
 import { askDaemon } from "./control_client.ts";
 import type { Io } from "./io.ts";
 
@@ -25,18 +29,24 @@ export async function printStatus(
   names: readonly string[],
   io: Io,
 ): Promise<number> {
-  const replies = await askStatus(config, names);
+  const replies = (await askStatus(config, names)).resources;
   io.stdout(HEADING + replies.map(statusLine).join(""));
   return firstError(replies);
 }
 
-/** Asks for the status of `names`, or of all resources where there is none. */
+/**
+ * Asks for the status of `names`, or of all resources where there is none.
+ *
+ * @param extended Ask for what this implementation adds, too.
+ */
 export function askStatus(
   config: Config,
   names: readonly string[],
-): Promise<readonly StatusReply[]> {
+  extended = false,
+): Promise<ControlReply<StatusReply>> {
   const resources = names.length === 0 ? "all" : names;
-  return askDaemon(config.controlAddress, { command: "status", resources }, decodeStatusReply);
+  const request = { command: "status", extended, resources } as const;
+  return askDaemon(config.controlAddress, request, decodeStatusReply);
 }
 
 /** The first error number of a resource, 0 if there is none. */

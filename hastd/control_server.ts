@@ -1,6 +1,6 @@
 /**
- * The control socket: what hastctl asks is answered here, each client by itself, so that a slow
- * one holds up nobody.
+ * The control socket: each client of hastctl is served by itself, so that a slow one holds up
+ * nobody. What is answered is decided in hastd/control_desk.ts.
  *
  * Source: control.md, Control socket.
  * @module
@@ -10,21 +10,9 @@ import { EX, HastError, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { systemErrorText } from "../base/system_error.ts";
 import { addressProblem, parseAddress } from "../conf/address.ts";
-import {
-  CONTROL_ERROR,
-  type ControlRequest,
-  decodeControlRequest,
-  encodeControlError,
-  encodeRoleReply,
-  encodeStatusReply,
-  type RoleReply,
-  type StatusReply,
-} from "../protocol/control_message.ts";
 import { encodeFrame, PROTOCOL_VERSION } from "../protocol/frame.ts";
 import type { Nv } from "../protocol/nv.ts";
 import { FrameStream } from "./frame_stream.ts";
-import type { Resource } from "./resource.ts";
-import type { Supervisor } from "./supervisor.ts";
 import { listenUnix, type UnixSocket } from "./unix_listener.ts";
 
 /** So many clients are served at once; further ones are closed. */
@@ -36,20 +24,38 @@ export const CONTROL_TIMEOUT_MS = 20_000;
 /** Pause before the next accept when the process has run out of descriptors. */
 const ACCEPT_PAUSE_MS = 200;
 
+/** Answers requests. */
+export interface ControlDesk {
+  /** The answer to one request; undefined: none, the connection is closed. Never rejects. */
+  answer(header: Nv): Promise<ControlAnswer | undefined>;
+}
+
+/** What to answer. */
+export interface ControlAnswer {
+  reply: Nv;
+  /**
+   * Called when the answer is sent. The connection then stays open until the daemon has ended, so
+   * that the client sees the end.
+   */
+  lastWord?: () => void;
+}
+
 /** Serves one control socket. */
 export class ControlServer {
   /** As written in the configuration. */
   readonly address: string;
   readonly #socket: UnixSocket;
-  readonly #supervisor: Supervisor;
+  readonly #desk: ControlDesk;
   readonly #log: Log;
   readonly #clients = new Set<Deno.UnixConn>();
+  /** Those that wait for the end of the daemon. */
+  readonly #mourners = new Set<Deno.UnixConn>();
   #closed = false;
 
-  private constructor(address: string, socket: UnixSocket, supervisor: Supervisor, log: Log) {
+  private constructor(address: string, socket: UnixSocket, desk: ControlDesk, log: Log) {
     this.address = address;
     this.#socket = socket;
-    this.#supervisor = supervisor;
+    this.#desk = desk;
     this.#log = log;
   }
 
@@ -58,10 +64,10 @@ export class ControlServer {
    *
    * @throws {HastError} Exit code 71, `Unable to listen on control address A: REASON.`
    */
-  static async open(address: string, supervisor: Supervisor, log: Log): Promise<ControlServer> {
+  static async open(address: string, desk: ControlDesk, log: Log): Promise<ControlServer> {
     try {
       const socket = await listenUnix(pathOf(address));
-      return new ControlServer(address, socket, supervisor, log);
+      return new ControlServer(address, socket, desk, log);
     } catch (error) {
       const reason = systemErrorText(error);
       throw new HastError(EX.osErr, `Unable to listen on control address ${address}: ${reason}.`);
@@ -81,12 +87,23 @@ export class ControlServer {
     }
   }
 
-  /** Removes the socket and hangs up on the clients. */
-  close(): void {
+  /** Removes the socket; who is being served is served to the end. */
+  retire(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
+  }
+
+  /** Removes the socket and hangs up on the clients, but for those that have asked for the end. */
+  close(): void {
+    this.retire();
     for (const client of this.#clients) this.#hangUp(client);
+  }
+
+  /** The daemon has ended: hangs up on those that have asked for it. */
+  release(): void {
+    for (const client of this.#mourners) client.close();
+    this.#mourners.clear();
   }
 
   #admit(client: Deno.UnixConn): void {
@@ -106,8 +123,12 @@ export class ControlServer {
     const stream = new FrameStream(client, CONTROL_REQUEST_BYTES_MAX);
     try {
       const { header } = await stream.read(CONTROL_TIMEOUT_MS);
-      const reply = await this.#answer(header);
-      if (reply !== undefined) await this.#send(stream, reply);
+      const answer = await this.#desk.answer(header);
+      if (answer === undefined) return;
+      await this.#send(stream, answer.reply);
+      if (answer.lastWord === undefined) return;
+      if (this.#clients.delete(client)) this.#mourners.add(client);
+      answer.lastWord();
     } catch (error) {
       if (!this.#closed) {
         this.#log.error(`Unable to receive control header: ${messageOf(error)}.`);
@@ -126,45 +147,6 @@ export class ControlServer {
       }
     }
   }
-
-  async #answer(header: Nv): Promise<Nv | undefined> {
-    const request = decodeControlRequest(header);
-    switch (request.command) {
-      case "refused":
-        this.#log.error(request.message);
-        return request.error === undefined ? undefined : encodeControlError(request.error);
-      case "role":
-        return encodeRoleReply({ error: 0, resources: await this.#setRoles(request) });
-      case "status":
-        return encodeStatusReply({ error: 0, resources: await this.#statuses(request) });
-    }
-  }
-
-  /** All at once: a resource whose worker is slow to end does not hold up the others. */
-  #setRoles(request: ControlRequest & { command: "role" }): Promise<RoleReply[]> {
-    return Promise.all(
-      this.#named(request).map(async ([name, resource]) => {
-        if (resource === undefined) {
-          return { resource: name, error: CONTROL_ERROR.noEntry, previousRole: "" };
-        }
-        const previousRole = await resource.setRole(request.role, "control");
-        return { resource: name, error: 0, previousRole };
-      }),
-    );
-  }
-
-  #statuses(request: ControlRequest): Promise<StatusReply[]> {
-    return Promise.all(
-      this.#named(request).map(async ([name, resource]) => {
-        return resource === undefined ? unknownResource(name) : await statusOf(resource);
-      }),
-    );
-  }
-
-  #named({ resources }: ControlRequest): [string, Resource | undefined][] {
-    if (resources !== "all") return resources.map((name) => [name, this.#supervisor.find(name)]);
-    return this.#supervisor.resources.map((resource) => [resource.name, resource]);
-  }
 }
 
 function pathOf(address: string): string {
@@ -173,42 +155,4 @@ function pathOf(address: string): string {
     if (parsed.kind === "unix") return parsed.path;
   }
   throw new HastError(EX.osErr, strerror(ERRNO.EINVAL));
-}
-
-function unknownResource(name: string): StatusReply {
-  return {
-    resource: name,
-    error: CONTROL_ERROR.noEntry,
-    provname: "",
-    localpath: "",
-    remoteaddr: "",
-    sourceaddr: undefined,
-    replication: "",
-    checksum: "",
-    compression: "",
-    role: "",
-    workerpid: 0,
-    worker: undefined,
-  };
-}
-
-async function statusOf(resource: Resource): Promise<StatusReply> {
-  const status = await resource.status();
-  const { config } = resource;
-  return {
-    resource: config.name,
-    error: 0,
-    provname: config.providerName,
-    localpath: config.localPath,
-    remoteaddr: config.remoteAddress,
-    sourceaddr: config.sourceAddress,
-    replication: config.replication,
-    checksum: config.checksum,
-    compression: config.compression,
-    role: resource.role,
-    workerpid: resource.workerPid,
-    worker: status === undefined
-      ? undefined
-      : { status: status.connected ? "complete" : "degraded", figures: status },
-  };
 }

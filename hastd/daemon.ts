@@ -10,7 +10,6 @@ import { systemErrorText } from "../base/system_error.ts";
 import type { Config } from "../conf/config.ts";
 import { loadConfig } from "../conf/load.ts";
 import { type Arguments, HELP, parseArguments } from "./arguments.ts";
-import { ControlServer } from "./control_server.ts";
 import { announceReady, isBackgroundChild, runInBackground } from "./daemonize.ts";
 import { HandshakeServer } from "./handshake_server.ts";
 import { Hooks } from "./hooks.ts";
@@ -18,8 +17,8 @@ import { Listener } from "./listener.ts";
 import { createLog, type DaemonLog } from "./log.ts";
 import { nodeIdentity } from "./node_identity.ts";
 import { PeerAccess } from "./peer_access.ts";
-import { openPidfile, type Pidfile } from "./pidfile.ts";
-import { type Reloadable, takeOver } from "./reload.ts";
+import { absolutePath, openPidfile } from "./pidfile.ts";
+import { RunningDaemon } from "./running_daemon.ts";
 import { PROTOCOL_VERSION } from "../protocol/frame.ts";
 import { selfCommand } from "./self_command.ts";
 import { Signals } from "./signals.ts";
@@ -84,7 +83,7 @@ async function runDaemon(
   const config = readConfig(args);
   const pidfilePath = absolutePath(args.pidfilePath ?? config.pidfilePath);
   const wantsPidfile = args.pidfilePath !== undefined || !args.foreground;
-  let pidfile = wantsPidfile ? openPidfile(pidfilePath, log) : undefined;
+  const pidfile = wantsPidfile ? openPidfile(pidfilePath, log) : undefined;
   const hooks = new Hooks(log, { quiet: !args.foreground });
   const supervisor = new Supervisor(config, {
     write: output.write,
@@ -95,62 +94,39 @@ async function runDaemon(
     runDirectory: runDirectory(),
   });
   const listener = new Listener(new HandshakeServer(supervisor, new PeerAccess(), log), log);
-  let daemon: Reloadable | undefined;
+  const daemon = new RunningDaemon({ config, log, supervisor, listener, pidfile }, {
+    configPath: args.configPath,
+    nodeName: args.nodeName,
+    pidfilePath: args.pidfilePath,
+    readConfig: () => readConfig(args),
+    stop: () => signals.raise("SIGTERM"),
+  });
   try {
-    const control = await ControlServer.open(config.controlAddress, supervisor, log);
-    daemon = { config, log, supervisor, listener, control };
+    await daemon.openControl();
     await listener.open(config.listenAddresses, config.listenDefaulted);
     if (!args.foreground) createLog({ mode: "background", debugLevel: args.debugLevel });
     pidfile?.write(Deno.pid, log);
     if (!args.foreground) announceReady();
     reportStart(daemon);
-    void control.serve();
+    void daemon.control.serve();
     listener.serve();
-    while (await signals.next() === "SIGHUP") pidfile = await reload(daemon, args, pidfile);
+    while (await signals.next() === "SIGHUP") await daemon.reload(undefined);
     log.info("Termination signal received, exiting.");
   } finally {
+    await daemon.settle();
     listener.close();
-    daemon?.control.close();
+    daemon.closeControl();
     await supervisor.close();
     hooks.close();
-    pidfile?.close();
+    daemon.pidfile?.close();
+    daemon.release();
   }
 }
 
-function reportStart({ log, control, listener }: Reloadable): void {
+function reportStart({ log, control, listener }: RunningDaemon): void {
   log.info(`Started successfully, running protocol version ${PROTOCOL_VERSION}.`);
   log.debug(1, `Listening on control address ${control.address}.`);
   for (const address of listener.addresses) log.info(`Listening on address ${address}.`);
-}
-
-/** Reads the configuration again. Returns the pidfile that is held afterwards. */
-async function reload(
-  daemon: Reloadable,
-  args: Arguments,
-  pidfile: Pidfile | undefined,
-): Promise<Pidfile | undefined> {
-  const { log } = daemon;
-  log.info("Reloading configuration...");
-  let other: Pidfile | undefined;
-  try {
-    const next = readConfig(args);
-    const path = args.pidfilePath === undefined ? absolutePath(next.pidfilePath) : undefined;
-    if (path !== undefined && pidfile !== undefined && path !== pidfile.path) {
-      other = openPidfile(path, log);
-    }
-    await takeOver(daemon, next);
-  } catch (error) {
-    other?.close();
-    if (!(error instanceof HastError)) throw error;
-    log.error(error.message);
-    log.warning("Configuration not reloaded.");
-    return pidfile;
-  }
-  log.info("Configuration reloaded successfully.");
-  if (other === undefined) return pidfile;
-  other.write(Deno.pid, log);
-  pidfile?.close();
-  return other;
 }
 
 function readConfig({ configPath, nodeName }: Arguments): Config {
@@ -171,9 +147,4 @@ function fullPath(configPath: string): string {
 
 function runDirectory(): string {
   return absolutePath(Deno.env.get("HAST_RUNDIR") || RUN_DIRECTORY_DEFAULT);
-}
-
-/** A path that still means the same when the background mode has changed the directory. */
-function absolutePath(path: string): string {
-  return path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
 }

@@ -2,8 +2,7 @@
  * The `exec` program of a resource: run at events, never waited for.
  *
  * Started without a shell as `PATH EVENT NAME [OLD NEW]`. The environment is hastd's own plus
- * HAST_RESOURCE, HAST_ROLE, HAST_PEER (the `remote` address) and HAST_REASON (see
- * {@link HookReason}).
+ * HAST_RESOURCE, HAST_ROLE, HAST_PEER (the `remote` address) and HAST_REASON.
  *
  * Source: hast.conf(5), exec; control.md, Hooks.
  * @module
@@ -16,8 +15,8 @@ export const HOOK_REPORT_INTERVAL_MS = 60_000;
 /** So many hooks may run at once: one that hangs must not fill the process table. */
 export const HOOKS_RUNNING_MAX = 256;
 
-/** Why a hook runs: `control` hastctl asked, `reload` SIGHUP, `worker` the data path saw it. */
-export type HookReason = "control" | "reload" | "worker";
+/** Longest HAST_REASON, in UTF-16 units: some are words of the other node. */
+export const HOOK_REASON_LENGTH_MAX = 256;
 
 /** One call of the hook program. */
 export interface HookCall {
@@ -28,7 +27,11 @@ export interface HookCall {
   resourceName: string;
   role: string;
   peer: string;
-  reason: HookReason;
+  /**
+   * `control`: hastctl asked; `reload`: the configuration changed; `worker` or more precise words:
+   * the data path saw it.
+   */
+  reason: string;
 }
 
 /** Where hooks write, and how soon a slow one is reported. */
@@ -90,7 +93,7 @@ export class Hooks {
         HAST_RESOURCE: call.resourceName,
         HAST_ROLE: call.role,
         HAST_PEER: call.peer,
-        HAST_REASON: call.reason,
+        HAST_REASON: reasonText(call.reason),
       },
     }).spawn();
   }
@@ -122,4 +125,10 @@ export class Hooks {
       }
     });
   }
+}
+
+/** One line that an environment can hold. */
+function reasonText(reason: string): string {
+  // deno-lint-ignore no-control-regex -- NUL ends the variable, a new line fools scripts.
+  return reason.slice(0, HOOK_REASON_LENGTH_MAX).replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

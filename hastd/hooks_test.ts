@@ -44,6 +44,16 @@ Deno.test("a hook gets its arguments and environment, and its end is logged", as
   });
 });
 
+Deno.test("a reason that the other node gave is one short line", async () => {
+  await withScript('printf %s "$HAST_REASON" > "$0.out"; mv "$0.out" "$0.end"', async (path) => {
+    const recorder = new Recorder();
+    const reason = `a\0b\nc\x1b${"x".repeat(1000)}`;
+    new Hooks(recorder.log, { quiet: true }).run({ ...CALL, execPath: path, reason });
+    await waitFor("the hook's end is logged", () => recorder.lines.length === 2);
+    assertEquals(await Deno.readTextFile(`${path}.end`), `a?b?c?${"x".repeat(250)}`);
+  });
+});
+
 Deno.test("a hook that fails, is killed or cannot be started is an error", async () => {
   for (
     const [script, end] of [

@@ -116,3 +116,8 @@ function readText(path: string): string {
     return ""; // Removed or not readable: the same as empty.
   }
 }
+
+/** A path that still means the same when the background mode has changed the directory. */
+export function absolutePath(path: string): string {
+  return path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
+}

@@ -7,9 +7,9 @@
  */
 import type { Log } from "../base/log.ts";
 import type { Config, ResourceConfig } from "../conf/config.ts";
-import { ControlServer } from "./control_server.ts";
+import type { ReloadReply } from "../protocol/control_reply.ts";
+import { type ControlDesk, ControlServer } from "./control_server.ts";
 import type { Listener } from "./listener.ts";
-import type { Resource } from "./resource.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 /** The parts of a daemon that a configuration shapes. */
@@ -18,36 +18,38 @@ export interface Reloadable {
   readonly log: Log;
   readonly supervisor: Supervisor;
   readonly listener: Listener;
+  readonly desk: ControlDesk;
   control: ControlServer;
 }
 
 /**
  * Takes over `next`.
  *
+ * @returns What was done with each resource.
  * @throws {HastError} An address cannot be opened; nothing has changed then.
  */
-export async function takeOver(daemon: Reloadable, next: Config): Promise<void> {
+export async function takeOver(daemon: Reloadable, next: Config): Promise<ReloadReply[]> {
   const control = await openSockets(daemon, next);
   if (control !== undefined) {
     const [before, after] = [daemon.control.address, control.address];
     daemon.log.info(`Control socket changed from ${before} to ${after}.`);
-    daemon.control.close();
+    daemon.control.retire(); // Whoever asked for this still waits for the answer.
     daemon.control = control;
     void control.serve();
   }
   daemon.config = next;
-  await changeResources(daemon, next.resources);
+  return await changeResources(daemon, next.resources);
 }
 
 /** Opens what is new, then closes what is gone. Returns the new control server, if there is one. */
 async function openSockets(daemon: Reloadable, next: Config): Promise<ControlServer | undefined> {
-  const { listener, supervisor, log } = daemon;
+  const { listener, desk, log } = daemon;
   const before = new Set(listener.addresses);
   const wanted = new Set(next.listenAddresses);
   const added = [...wanted].filter((address) => !before.has(address));
   const control = next.controlAddress === daemon.control.address
     ? undefined
-    : await ControlServer.open(next.controlAddress, supervisor, log);
+    : await ControlServer.open(next.controlAddress, desk, log);
   try {
     await listener.open(added, next.listenDefaulted);
   } catch (error) {
@@ -70,40 +72,31 @@ async function openSockets(daemon: Reloadable, next: Config): Promise<ControlSer
 async function changeResources(
   { supervisor, log }: Reloadable,
   wanted: readonly ResourceConfig[],
-): Promise<void> {
-  const byName = new Map(wanted.map((config) => [config.name, config]));
+): Promise<ReloadReply[]> {
+  const names = wanted.map(({ name }) => name);
+  const replies: ReloadReply[] = [];
   for (const resource of supervisor.resources) {
-    if (byName.has(resource.name)) continue;
+    if (names.includes(resource.name)) continue;
     await supervisor.remove(resource);
     log.info(`Resource ${resource.name} removed.`);
+    replies.push({ resource: resource.name, error: 0, action: "remove" });
   }
-  const changed: [Resource, ResourceConfig][] = [];
-  for (const config of wanted) {
-    const resource = supervisor.find(config.name);
-    if (resource === undefined) {
-      supervisor.add(config);
-      log.info(`Resource ${config.name} added.`);
-    } else if (!sameConfig(resource.config, config)) changed.push([resource, config]);
+  // All at once: a worker that is slow to end does not hold up the other resources.
+  replies.push(...await Promise.all(wanted.map((config) => takeIn(supervisor, log, config))));
+  supervisor.sort(names);
+  return replies;
+}
+
+async function takeIn(
+  supervisor: Supervisor,
+  log: Log,
+  config: ResourceConfig,
+): Promise<ReloadReply> {
+  const resource = supervisor.find(config.name);
+  if (resource !== undefined) {
+    return { resource: config.name, error: 0, action: await resource.takeOver(config) };
   }
-  await Promise.all(changed.map(([resource, config]) => changeResource(log, resource, config)));
-  supervisor.sort(wanted.map(({ name }) => name));
-}
-
-async function changeResource(log: Log, resource: Resource, next: ResourceConfig): Promise<void> {
-  const action = needsRestart(resource, next) ? "restarting" : "reloading";
-  log.info(`Resource ${next.name} configuration was modified, ${action} it.`);
-  if (action === "restarting") await resource.restart(next);
-  else await resource.reload(next);
-}
-
-/** The disk of a primary stays, unless it would be another disk. */
-function needsRestart({ role, config }: Resource, next: ResourceConfig): boolean {
-  return role !== "primary" || config.providerName !== next.providerName ||
-    config.localPath !== next.localPath;
-}
-
-function sameConfig(left: ResourceConfig, right: ResourceConfig): boolean {
-  const names = new Set([...Object.keys(left), ...Object.keys(right)]);
-  const [a, b]: Record<string, unknown>[] = [{ ...left }, { ...right }];
-  return [...names].every((name) => a?.[name] === b?.[name]);
+  supervisor.add(config);
+  log.info(`Resource ${config.name} added.`);
+  return { resource: config.name, error: 0, action: "add" };
 }

@@ -9,14 +9,17 @@ import { EX } from "../base/errors.ts";
 import { type Log, type LogRecord, logTo } from "../base/log.ts";
 import { systemErrorText } from "../base/system_error.ts";
 import type { ResourceConfig } from "../conf/config.ts";
+import { planResource, type ReloadAction, type Role } from "../conf/reload.ts";
 import { setCloseOnExec } from "../ffi/descriptor.ts";
 import { closeSocket, detachSocket } from "../ffi/socket.ts";
 import type { HandshakeIdentity } from "../protocol/handshake.ts";
 import { Serial } from "./deadline.ts";
 import { HALF_OPEN_TIMEOUT_MS, HalfOpen } from "./half_open.ts";
-import type { HookReason, Hooks } from "./hooks.ts";
+import { ConnectionMemory } from "./connection_memory.ts";
+import type { Hooks } from "./hooks.ts";
 import type { PeerConnection } from "./peer_connection.ts";
-import type { PeerHello, WorkerStart, WorkerStatus } from "./worker_channel.ts";
+import type { ConnectionReply } from "../protocol/control_extension.ts";
+import type { HookEvent, PeerHello, WorkerStart, WorkerStatus } from "./worker_channel.ts";
 import {
   type StopDelays,
   type WorkerCommand,
@@ -24,13 +27,14 @@ import {
   WorkerProcess,
 } from "./worker_process.ts";
 
-export type Role = "init" | "primary" | "secondary";
-
 /** A primary's worker that died is started again after this long; doubled in a crash loop. */
 export const RESTART_DELAY_MIN_MS = 1_000;
 export const RESTART_DELAY_MAX_MS = 30_000;
 /** A worker that has lived for so long is not part of a crash loop. */
 export const WORKER_STABLE_MS = 60_000;
+
+/** What became of {@link Resource.attach}. */
+export type AttachResult = { wasOutOfService: boolean; errno: number } | "unavailable";
 
 /** What all resources of a daemon share. */
 export interface ResourceContext {
@@ -55,6 +59,7 @@ export class Resource {
   #restart: ReturnType<typeof setTimeout> | undefined;
   #restartDelayMs = RESTART_DELAY_MIN_MS;
   #closed = false;
+  readonly #connection = new ConnectionMemory();
   readonly #serial = new Serial();
   readonly #context: ResourceContext;
 
@@ -90,48 +95,67 @@ export class Resource {
     return await this.#worker?.status();
   }
 
+  /** How this resource stands to the other node, by what its worker has just said and before. */
+  connection(status: WorkerStatus | undefined): ConnectionReply {
+    return this.#connection.view(this.#role, status);
+  }
+
+  /** Brings a local component that was taken out of service back, if there is one. */
+  async attach(): Promise<AttachResult> {
+    return await this.#worker?.attach() ?? "unavailable";
+  }
+
   /**
    * Changes the role. Settles when the worker of the old role has really ended; a primary's
    * worker has then been started, not more.
    *
    * @returns The role before.
    */
-  setRole(role: Role, reason: HookReason): Promise<Role> {
+  setRole(role: Role, reason: "control" | "reload"): Promise<Role> {
+    return this.#serial.run(() => this.#changeRole(role, reason));
+  }
+
+  async #changeRole(role: Role, reason: "control" | "reload"): Promise<Role> {
+    const previous = this.#role;
+    if (previous === role || this.#closed) return previous;
+    this.log().info(`Role changed to ${role}.`);
+    this.#role = role;
+    this.#forgetRestart();
+    this.#restartDelayMs = RESTART_DELAY_MIN_MS;
+    this.#closeHalfOpen();
+    await this.#stopWorker((pid, exit) => {
+      if (exit.code === 0) this.log().debug(1, `Worker process ${pid} stopped.`);
+      else this.#logExit(pid, exit);
+    });
+    if (role === "primary") this.#startPrimary();
+    this.#context.hooks.run({
+      ...this.#hookCall(reason),
+      args: ["role", this.name, previous, role],
+    });
+    return previous;
+  }
+
+  /**
+   * Takes over its section of a new configuration, by way of the role init where it has to be;
+   * settles in the old role.
+   *
+   * @returns What was done.
+   */
+  takeOver(config: ResourceConfig): Promise<ReloadAction> {
     return this.#serial.run(async () => {
-      const previous = this.#role;
-      if (previous === role || this.#closed) return previous;
-      this.log().info(`Role changed to ${role}.`);
-      this.#role = role;
-      this.#forgetRestart();
-      this.#restartDelayMs = RESTART_DELAY_MIN_MS;
-      this.#closeHalfOpen();
-      await this.#stopWorker((pid, exit) => {
-        if (exit.code === 0) this.log().debug(1, `Worker process ${pid} stopped.`);
-        else this.#logExit(pid, exit);
-      });
-      if (role === "primary") this.#startPrimary();
-      this.#context.hooks.run({
-        ...this.#hookCall(reason),
-        args: ["role", this.name, previous, role],
-      });
-      return previous;
-    });
-  }
-
-  /** Takes over a changed configuration; a running worker of a primary is told. */
-  reload(config: ResourceConfig): Promise<void> {
-    return this.#serial.run(() => {
+      const role = this.#role;
+      const action = planResource({ config: this.#config, role }, config).action;
+      if (action === "nothing") return action;
+      const doing = action === "restart" ? "restarting" : "reloading";
+      logTo(this.#context.write).info(
+        `Resource ${this.name} configuration was modified, ${doing} it.`,
+      );
+      if (action === "restart") await this.#changeRole("init", "reload");
       this.#config = config;
-      if (this.#role === "primary") this.#worker?.reload(config);
-      return Promise.resolve();
+      if (action === "restart") await this.#changeRole(role, "reload");
+      else if (role === "primary") this.#worker?.reload(config);
+      return action;
     });
-  }
-
-  /** Takes over a changed configuration by way of the role init; settles in the old role. */
-  async restart(config: ResourceConfig): Promise<void> {
-    const role = await this.setRole("init", "reload");
-    await this.reload(config);
-    await this.setRole(role, "reload");
   }
 
   /**
@@ -288,10 +312,14 @@ export class Resource {
     const log = this.log();
     const startedMs = performance.now();
     const worker = new WorkerProcess(this.#context.workerCommand, start, {
-      ready: () => log.debug(2, "Worker process is ready."),
+      ready: () => {
+        // A secondary is ready when its handshake is over.
+        if (start.role === "secondary") this.#connection.connected();
+        log.debug(2, "Worker process is ready.");
+      },
       log: (record) => this.#context.write(record),
-      event: (event) =>
-        this.#context.hooks.run({ ...this.#hookCall("worker"), args: [event, this.name] }, log),
+      event: (event, reason) => this.#event(event, reason, log),
+      refused: (reason, message) => this.#connection.refused(reason, message, Date.now()),
       complaint: (line) => log.error(line),
     });
     this.#worker = worker;
@@ -301,6 +329,13 @@ export class Resource {
         return Promise.resolve();
       })
     );
+  }
+
+  #event(event: HookEvent, reason: string | undefined, log: Log): void {
+    if (event === "connect") this.#connection.connected();
+    if (event === "split-brain") this.#connection.refused(event, reason, Date.now());
+    const call = this.#hookCall(reason ?? "worker");
+    this.#context.hooks.run({ ...call, args: [event, this.name] }, log);
   }
 
   #workerDied(worker: WorkerProcess, exit: WorkerExit, livedMs: number): void {
@@ -344,7 +379,7 @@ export class Resource {
     }
   }
 
-  #hookCall(reason: HookReason): Parameters<Hooks["run"]>[0] {
+  #hookCall(reason: string): Parameters<Hooks["run"]>[0] {
     return {
       execPath: this.#config.execPath,
       args: [],

@@ -18,10 +18,7 @@ export class Signals {
 
   constructor() {
     for (const name of NAMES) {
-      const handler = () => {
-        this.#pending.add(name);
-        this.#wake?.();
-      };
+      const handler = () => this.raise(name);
       this.#handlers.set(name, handler);
       Deno.addSignalListener(name, handler);
     }
@@ -35,6 +32,12 @@ export class Signals {
       }
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
+  }
+
+  /** As if the signal had come: for who asks for the same in another way. */
+  raise(name: SignalName): void {
+    this.#pending.add(name);
+    this.#wake?.();
   }
 
   /** Gives the signals back their default action. */

@@ -6,10 +6,20 @@
  * @module
  */
 import type { LogRecord } from "../base/log.ts";
-import type { FromWorker, HookEvent, WorkerStatus } from "./worker_channel.ts";
+import type {
+  ConnectionStatus,
+  FromWorker,
+  HookEvent,
+  LocalComponentStatus,
+  RefusalReason,
+  SyncStatus,
+  WorkerStatus,
+} from "./worker_channel.ts";
 
-/** Longest line that is taken from a worker, in UTF-16 units; a status has under 1000. */
+/** Longest line that is taken from a worker, in UTF-16 units; a status has under 3000. */
 export const WORKER_LINE_LENGTH_MAX = 64 * 1024;
+/** Longest reason or message in a status or event, in UTF-16 units: some are a peer's words. */
+export const WORKER_TEXT_LENGTH_MAX = 1024;
 
 const LEVELS: ReadonlySet<unknown> = new Set(["error", "warning", "info", "debug"]);
 const EVENTS: ReadonlySet<unknown> = new Set([
@@ -19,7 +29,14 @@ const EVENTS: ReadonlySet<unknown> = new Set([
   "syncdone",
   "syncintr",
   "split-brain",
+  "localfail",
 ]);
+const REFUSALS: ReadonlySet<unknown> = new Set(["split-brain", "resuid-mismatch", "other"]);
+const CONNECTION_STATES: ReadonlySet<unknown> = new Set(["connecting", "connected", "refused"]);
+const DIRECTIONS: ReadonlySet<unknown> = new Set(["to-peer", "from-peer", "both"]);
+/** What the wire to hastctl holds. */
+const ERRNO_MAX = 0x7fffffff;
+const U64_MAX = (1n << 64n) - 1n;
 const COUNTERS: readonly (keyof WorkerStatus)[] = [
   "dirtyBytes",
   "extentSizeBytes",
@@ -54,7 +71,15 @@ export function parseWorkerLine(line: string): FromWorker | undefined {
     case "ready":
       return { type: "ready" };
     case "event":
-      return isEvent(value.event) ? { type: "event", event: value.event } : undefined;
+      return isEvent(value.event) && isOptional(value.reason, isText)
+        ? { type: "event", event: value.event, reason: value.reason }
+        : undefined;
+    case "refused":
+      return isRefusal(value.reason) && isText(value.message)
+        ? { type: "refused", reason: value.reason, message: value.message }
+        : undefined;
+    case "attached":
+      return readAttached(value);
     case "log":
       return isLogRecord(value.record) ? { type: "log", record: value.record } : undefined;
     case "status":
@@ -66,12 +91,22 @@ export function parseWorkerLine(line: string): FromWorker | undefined {
   }
 }
 
+function readAttached({ id, wasOutOfService, errno }: Record<string, unknown>) {
+  return isCount(id) && typeof wasOutOfService === "boolean" && isErrno(errno)
+    ? { type: "attached" as const, id, wasOutOfService, errno }
+    : undefined;
+}
+
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isErrno(value: unknown): value is number {
+  return isCount(value) && value <= ERRNO_MAX;
 }
 
 function isEvent(value: unknown): value is HookEvent {
@@ -83,7 +118,46 @@ function isLogRecord(value: unknown): value is LogRecord {
     typeof value.prefix === "string" && typeof value.message === "string";
 }
 
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value.length <= WORKER_TEXT_LENGTH_MAX;
+}
+
+function isRefusal(value: unknown): value is RefusalReason {
+  return REFUSALS.has(value);
+}
+
+function isOptional<T>(
+  value: unknown,
+  isOne: (value: unknown) => value is T,
+): value is T | undefined {
+  return value === undefined || isOne(value);
+}
+
 function isStatus(value: unknown): value is WorkerStatus {
   return isRecord(value) && typeof value.connected === "boolean" &&
-    COUNTERS.every((name) => isCount(value[name]));
+    COUNTERS.every((name) => isCount(value[name])) &&
+    isOptional(value.connection, isConnection) &&
+    isOptional(value.localComponent, isLocalComponent) &&
+    isOptional(value.staleBytes, isCount) && isOptional(value.sync, isSync) &&
+    [value.resuid, value.localcnt, value.remotecnt].every((each) => isOptional(each, isU64));
+}
+
+function isConnection(value: unknown): value is ConnectionStatus {
+  return isRecord(value) && CONNECTION_STATES.has(value.state) &&
+    isOptional(value.reason, isRefusal) && isOptional(value.message, isText) &&
+    isCount(value.sinceMs);
+}
+
+function isLocalComponent(value: unknown): value is LocalComponentStatus {
+  return isRecord(value) && typeof value.inService === "boolean" && isErrno(value.errno);
+}
+
+function isSync(value: unknown): value is SyncStatus {
+  return isRecord(value) && typeof value.active === "boolean" && DIRECTIONS.has(value.direction) &&
+    [value.totalBytes, value.copiedBytes, value.bytesPerSecond].every(isCount) &&
+    isOptional(value.secondsLeft, isCount);
+}
+
+function isU64(value: unknown): value is string {
+  return typeof value === "string" && /^[0-9]{1,20}$/.test(value) && BigInt(value) <= U64_MAX;
 }

@@ -9,7 +9,14 @@
 import { TextLineStream } from "@std/streams";
 import type { LogRecord } from "../base/log.ts";
 import { timedOut, within } from "./deadline.ts";
-import type { HookEvent, ToWorker, WorkerStart, WorkerStatus } from "./worker_channel.ts";
+import type {
+  FromWorker,
+  HookEvent,
+  RefusalReason,
+  ToWorker,
+  WorkerStart,
+  WorkerStatus,
+} from "./worker_channel.ts";
 import { parseWorkerLine } from "./worker_line.ts";
 
 /** A worker that has not ended so long after it was asked to gets SIGTERM. */
@@ -18,8 +25,10 @@ export const WORKER_TERM_DELAY_MS = 5_000;
 export const WORKER_KILL_DELAY_MS = 20_000;
 /** A worker that has not told its status by then is listed without. */
 export const WORKER_STATUS_TIMEOUT_MS = 5_000;
-/** So many status questions may wait for one worker. */
-export const WORKER_STATUS_PENDING_MAX = 64;
+/** Bringing a component back reads its metadata, perhaps from a disk that is slow to fail. */
+export const WORKER_ATTACH_TIMEOUT_MS = 60_000;
+/** So many questions may wait for one worker. */
+export const WORKER_QUESTIONS_MAX = 64;
 /** Whatever still holds a dead worker's output open is not waited for any longer than this. */
 const OUTPUT_DRAIN_MS = 1_000;
 /** The longest line of a worker's standard error that is logged, in UTF-16 units. */
@@ -43,10 +52,15 @@ export interface WorkerExit {
 export interface WorkerHandlers {
   ready(): void;
   log(record: LogRecord): void;
-  event(event: HookEvent): void;
+  event(event: HookEvent, reason: string | undefined): void;
+  /** A handshake was turned down. */
+  refused(reason: RefusalReason, message: string): void;
   /** A line of its standard error, which only a crash writes, or one that made no sense. */
   complaint(line: string): void;
 }
+
+/** A message that answers a question. */
+type Answer = FromWorker & { id: number };
 
 /** Deadlines of {@link WorkerProcess.stop}, for tests. */
 export interface StopDelays {
@@ -64,9 +78,10 @@ export class WorkerProcess {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #handlers: WorkerHandlers;
-  readonly #waiting = new Map<number, (status: WorkerStatus | undefined) => void>();
+  readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
   #lastId = 0;
   #stopping = false;
+  #finished = false;
 
   /**
    * Starts the process and hands it `start`. Synchronous up to and including the fork, so that
@@ -105,15 +120,26 @@ export class WorkerProcess {
 
   /** Asks for the figures of `hastctl list`; undefined when no answer comes in time. */
   async status(timeoutMs = WORKER_STATUS_TIMEOUT_MS): Promise<WorkerStatus | undefined> {
-    if (this.#waiting.size >= WORKER_STATUS_PENDING_MAX) return undefined;
+    const answer = await this.#ask("status", timeoutMs);
+    return answer?.type === "status" ? answer.status : undefined;
+  }
+
+  /** Asks to bring the local component back; undefined when no answer comes in time. */
+  async attach(
+    timeoutMs = WORKER_ATTACH_TIMEOUT_MS,
+  ): Promise<{ wasOutOfService: boolean; errno: number } | undefined> {
+    const answer = await this.#ask("attach", timeoutMs);
+    return answer?.type === "attached" ? answer : undefined;
+  }
+
+  async #ask(type: "status" | "attach", timeoutMs: number): Promise<Answer | undefined> {
+    if (this.#waiting.size >= WORKER_QUESTIONS_MAX || this.#finished) return undefined;
     const id = ++this.#lastId;
-    const answer = new Promise<WorkerStatus | undefined>((resolve) => {
-      this.#waiting.set(id, resolve);
-    });
-    this.#send({ type: "status", id });
-    const status = await within(answer, timeoutMs);
+    const answered = new Promise<Answer | undefined>((resolve) => this.#waiting.set(id, resolve));
+    this.#send({ type, id });
+    const answer = await within(answered, timeoutMs);
     this.#waiting.delete(id);
-    return status === timedOut ? undefined : status;
+    return answer === timedOut ? undefined : answer;
   }
 
   /** Hands over a changed configuration; the worker logs what it makes of it. */
@@ -164,10 +190,14 @@ export class WorkerProcess {
         this.#handlers.log(message.record);
         break;
       case "event":
-        this.#handlers.event(message.event);
+        this.#handlers.event(message.event, message.reason);
+        break;
+      case "refused":
+        this.#handlers.refused(message.reason, message.message);
         break;
       case "status":
-        this.#waiting.get(message.id)?.(message.status);
+      case "attached":
+        this.#waiting.get(message.id)?.(message);
         break;
       case undefined:
         this.#complain(line);
@@ -180,6 +210,7 @@ export class WorkerProcess {
   }
 
   #finish(): void {
+    this.#finished = true;
     this.#input.abort().catch(() => {});
     for (const resolve of this.#waiting.values()) resolve(undefined);
     this.#waiting.clear();

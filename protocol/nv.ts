@@ -38,8 +38,8 @@ export const NV_TYPE = {
 } as const;
 export type NvTypeName = keyof typeof NV_TYPE;
 
-/** Most entries in a block: a status of 2,000 resources fits. The original has no limit. */
-export const NV_ENTRIES_MAX = 64 * 1024;
+/** Most entries in a block: an extended status of 2,000 resources fits. The original has no limit. */
+export const NV_ENTRIES_MAX = 128 * 1024;
 /** Longest name in bytes, without its NUL. */
 export const NV_NAME_BYTES_MAX = 254;
 

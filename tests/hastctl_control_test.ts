@@ -6,7 +6,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { HastError } from "../base/errors.ts";
 import { exchange } from "../hastctl/control_client.ts";
-import { encodeStatusReply } from "../protocol/control_message.ts";
+import { encodeStatusReply } from "../protocol/control_reply.ts";
 import { encodeFrame } from "../protocol/frame.ts";
 import { Nv } from "../protocol/nv.ts";
 import { withFakeDaemon } from "./support/control_fake.ts";
@@ -156,7 +156,7 @@ Deno.test("exchange() gives up when the daemon does not answer in time", () =>
   withFolder(async (folder) => {
     const answer = { replyHex: "02", keepOpen: true };
     const { result } = await withFakeDaemon(`${folder}/ctl`, answer, () => {
-      const asked = exchange(`${folder}/ctl`, REQUEST, 50);
+      const asked = exchange(`${folder}/ctl`, REQUEST, { timeoutMs: 50 });
       return assertRejects(() => within("exchange() ends", asked), HastError);
     });
     assertEquals(result.exitCode, 71);

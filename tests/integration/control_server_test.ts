@@ -40,7 +40,7 @@ interface Control extends MainProcess {
 function withControl(test: (main: Control) => Promise<void>): Promise<void> {
   return withMainProcess(RESOURCES, async (main) => {
     const path = `${main.folder}/ctl`;
-    const server = await ControlServer.open(path, main.supervisor, main.recorder.log);
+    const server = await ControlServer.open(path, main.desk, main.recorder.log);
     void server.serve();
     try {
       await test({ ...main, path });
@@ -123,7 +123,7 @@ Deno.test("clients beyond the limit are closed, the others are answered", () =>
 Deno.test("a worker that does not tell its status is listed without", async () => {
   await withMainProcess([resourceConfig("mute")], async (main) => {
     const path = `${main.folder}/ctl`;
-    const server = await ControlServer.open(path, main.supervisor, main.recorder.log);
+    const server = await ControlServer.open(path, main.desk, main.recorder.log);
     void server.serve();
     await main.supervisor.find("mute")?.setRole("primary", "control");
     using conn = await FrameConn.unix(path);
@@ -138,7 +138,7 @@ Deno.test("a worker that does not tell its status is listed without", async () =
 
 async function openAt(path: string, main: MainProcess): Promise<string> {
   const error = await assertRejects(
-    () => ControlServer.open(path, main.supervisor, main.recorder.log),
+    () => ControlServer.open(path, main.desk, main.recorder.log),
     HastError,
   );
   assertEquals(error.exitCode, 71);
@@ -148,7 +148,7 @@ async function openAt(path: string, main: MainProcess): Promise<string> {
 Deno.test("a socket that somebody answers is not taken away, one of a dead process is", () =>
   withMainProcess([], async (main) => {
     const path = `${main.folder}/ctl`;
-    const first = await ControlServer.open(path, main.supervisor, main.recorder.log);
+    const first = await ControlServer.open(path, main.desk, main.recorder.log);
     assertEquals(
       await openAt(path, main),
       `Unable to listen on control address ${path}: Address already in use.`,
@@ -159,7 +159,7 @@ Deno.test("a socket that somebody answers is not taken away, one of a dead proce
       `Deno.listen({ transport: "unix", path: "${path}" }); Deno.kill(Deno.pid, "SIGKILL")`;
     await new Deno.Command(Deno.execPath(), { args: ["eval", script] }).output();
     assert(Deno.lstatSync(path).isSocket);
-    (await ControlServer.open(path, main.supervisor, main.recorder.log)).close();
+    (await ControlServer.open(path, main.desk, main.recorder.log)).close();
   }));
 
 Deno.test("what cannot be a control socket is refused in the original's words", () =>

@@ -4,6 +4,7 @@
  * @module
  */
 import type { ResourceConfig } from "../../conf/config.ts";
+import { type DaemonHandle, HastdDesk } from "../../hastd/control_desk.ts";
 import { HANDSHAKE_TIMEOUT_MS, HandshakeServer } from "../../hastd/handshake_server.ts";
 import { Hooks } from "../../hastd/hooks.ts";
 import { Listener } from "../../hastd/listener.ts";
@@ -52,6 +53,8 @@ export function resourceConfig(
 export interface MainProcess {
   recorder: Recorder;
   supervisor: Supervisor;
+  /** Answers control requests; as a whole, this daemon only says who it is. */
+  desk: HastdDesk;
   /** Port on 127.0.0.1; 0 without listener. */
   port: number;
   folder: string;
@@ -66,6 +69,21 @@ export interface MainProcessOptions {
   /** Also listen on this path in the test's folder. */
   unixName?: string;
 }
+
+const NO_DAEMON: DaemonHandle = {
+  describe: () => ({
+    pid: Deno.pid,
+    configPath: "/nonexistent/hast.conf",
+    nodeName: "nodea",
+    controlAddress: "/nonexistent/ctl",
+    pidfilePath: "/nonexistent/pid",
+    listenAddresses: ["tcp4://127.0.0.1"],
+  }),
+  reload: () => Promise.resolve({ error: 70, message: "There is no daemon.", resources: [] }),
+  stop: () => {
+    throw new Error("There is no daemon.");
+  },
+};
 
 /** A port that nobody listens on at this moment. */
 export function freePort(): number {
@@ -112,7 +130,8 @@ export async function withMainProcess(
       await listener.open([`uds://${folder}/${options.unixName}`], false);
     }
     listener.serve();
-    await test({ recorder, supervisor, port, folder });
+    const desk = new HastdDesk(supervisor, NO_DAEMON, recorder.log);
+    await test({ recorder, supervisor, desk, port, folder });
   } finally {
     listener.close();
     await supervisor.close();

@@ -1,19 +1,22 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError } from "../base/errors.ts";
 import {
-  CONTROL_ERROR,
   CONTROL_REPLY_BYTES_MAX,
-  CONTROL_RESOURCES_MAX,
-  type ControlRequest,
-  decodeControlRequest,
+  decodeAttachReply,
+  decodePlainReply,
+  decodeReloadReply,
   decodeRoleReply,
   decodeStatusReply,
-  encodeControlRequest,
+  encodeAttachReply,
+  encodeReloadReply,
   encodeRoleReply,
   encodeStatusReply,
+  encodeStopReply,
   NO_FIGURES,
   type StatusReply,
-} from "./control_message.ts";
+} from "./control_reply.ts";
+import { CONTROL_ERROR, CONTROL_RESOURCES_MAX } from "./control_request.ts";
+import type { StatusExtension } from "./control_extension.ts";
 import { Nv } from "./nv.ts";
 
 const STATUS: StatusReply = {
@@ -31,45 +34,43 @@ const STATUS: StatusReply = {
   worker: { status: "degraded", figures: { ...NO_FIGURES, dirtyBytes: 2 ** 52, reads: 7 } },
 };
 
-Deno.test("control requests round-trip", () => {
-  const requests: ControlRequest[] = [
-    { command: "status", resources: "all" },
-    { command: "status", resources: ["one"] },
-    { command: "role", role: "init", resources: "all" },
-    { command: "role", role: "primary", resources: ["one", "two"] },
-    { command: "role", role: "secondary", resources: ["two", "all"] },
-  ];
-  for (const request of requests) {
-    const again = decodeControlRequest(Nv.decode(encodeControlRequest(request).encode()));
-    assertEquals(again, request);
-  }
-});
+const EXTENSION: StatusExtension = {
+  timeoutSeconds: 20,
+  execPath: "/hook",
+  metaflush: true,
+  providerNbd: "127.0.0.1:10809",
+  syncRateBytesPerSecond: 2 ** 40,
+  connection: { state: "refused", reason: "split-brain", message: "No.", sinceMs: 1.7e12 },
+  localComponent: { inService: false, errno: 5 },
+  staleBytes: 2 ** 41,
+  sync: {
+    active: true,
+    direction: "to-peer",
+    totalBytes: 2 ** 42,
+    copiedBytes: 1,
+    bytesPerSecond: 2,
+    secondsLeft: 3,
+  },
+  resuid: 2n ** 64n - 1n,
+  localcnt: 4n,
+  remotecnt: 5n,
+};
 
-Deno.test("decodeControlRequest() stops at the first number that is missing", () => {
-  const nv = new Nv().addU8("cmd", 2).addString("resource0", "a").addString("resource2", "c");
-  assertEquals(decodeControlRequest(nv), { command: "status", resources: ["a"] });
-});
-
-Deno.test("decodeControlRequest() refuses what it cannot serve", () => {
-  const many = new Nv().addU8("cmd", 2);
-  for (let index = 0; index <= CONTROL_RESOURCES_MAX; index++) {
-    many.addString(`resource${index}`, "a");
-  }
-  const cases: [nv: Nv, error: number | undefined][] = [
-    [new Nv(), undefined],
-    [new Nv().addU8("cmd", 0).addString("resource0", "a"), undefined],
-    [new Nv().addU8("cmd", 2), CONTROL_ERROR.invalid],
-    [new Nv().addU8("cmd", 2).addU8("resource0", 1), CONTROL_ERROR.invalid],
-    [new Nv().addU8("cmd", 1).addU8("role", 4).addString("resource0", "a"), CONTROL_ERROR.invalid],
-    [new Nv().addU8("cmd", 3).addString("resource0", "a"), CONTROL_ERROR.unimplemented],
-    [many, CONTROL_ERROR.invalid],
-  ];
-  for (const [nv, error] of cases) {
-    const decoded = decodeControlRequest(nv);
-    assert(decoded.command === "refused");
-    assertEquals(decoded.error, error, decoded.message);
-  }
-});
+/** Nothing known but what a configuration always has. */
+const UNKNOWN: StatusExtension = {
+  timeoutSeconds: 1,
+  execPath: undefined,
+  metaflush: false,
+  providerNbd: undefined,
+  syncRateBytesPerSecond: 0,
+  connection: { state: "none", reason: undefined, message: undefined, sinceMs: undefined },
+  localComponent: undefined,
+  staleBytes: undefined,
+  sync: undefined,
+  resuid: undefined,
+  localcnt: undefined,
+  remotecnt: undefined,
+};
 
 Deno.test("status replies round-trip, with every figure in its own field", () => {
   const figures = { ...NO_FIGURES };
@@ -78,8 +79,18 @@ Deno.test("status replies round-trip, with every figure in its own field", () =>
     STATUS,
     { ...STATUS, sourceaddr: "tcp4://10.0.0.1", worker: { status: "complete", figures } },
     { ...STATUS, role: "init", workerpid: 0, worker: undefined },
+    { ...STATUS, extension: EXTENSION },
+    { ...STATUS, worker: undefined, extension: UNKNOWN },
   ];
-  const reply = { error: 0, resources: all };
+  const daemon = {
+    pid: 7,
+    configPath: "/etc/hast.conf",
+    nodeName: "nodea",
+    controlAddress: "/ctl",
+    pidfilePath: "/pid",
+    listenAddresses: ["10.0.0.1", "/sock"],
+  };
+  const reply = { error: 0, resources: all, daemon };
   assertEquals(decodeStatusReply(Nv.decode(encodeStatusReply(reply).encode())), reply);
 });
 
@@ -130,10 +141,39 @@ Deno.test("the largest reply is within the limits of its reader, a larger one is
     localpath: "p".repeat(1023),
     remoteaddr: "a".repeat(255),
   };
-  const resources = new Array(CONTROL_RESOURCES_MAX).fill(long);
+  const path = "/".repeat(1023);
+  const connection = { ...EXTENSION.connection, message: "m".repeat(1024) };
+  const extension = { ...EXTENSION, connection, execPath: path };
+  const resources = new Array(CONTROL_RESOURCES_MAX).fill({ ...long, extension });
   const block = encodeStatusReply({ error: 0, resources }).encode();
   assert(block.length < CONTROL_REPLY_BYTES_MAX, `${block.length} bytes`);
   assertEquals(decodeStatusReply(Nv.decode(block)).resources.length, CONTROL_RESOURCES_MAX);
   const tooMany = encodeStatusReply({ error: 0, resources: [...resources, long] });
   assertEquals(decodeStatusReply(tooMany).error, CONTROL_ERROR.noMemory);
+});
+
+Deno.test("words of the other node reach nobody's terminal as they are", () => {
+  const connection = { state: "refused" as const, message: "a\0b\x1b[2Jc\nd\u00fc" };
+  const extension = { ...UNKNOWN, connection };
+  const nv = encodeStatusReply({ error: 0, resources: [{ ...STATUS, extension }] });
+  const [status] = decodeStatusReply(nv).resources;
+  assertEquals(status?.extension?.connection.message, "a?b?[2Jc?d\u00fc");
+});
+
+Deno.test("replies to attach, reload and stop round-trip", () => {
+  const attached = {
+    error: 0,
+    resources: [
+      { resource: "a", error: 0, wasOutOfService: true, errno: 0 },
+      { resource: "b", error: 0, wasOutOfService: false, errno: 0 },
+      { resource: "c", error: CONTROL_ERROR.ioError, wasOutOfService: false, errno: 5 },
+      { resource: "d", error: CONTROL_ERROR.unavailable, wasOutOfService: false, errno: 0 },
+    ],
+  };
+  assertEquals(decodeAttachReply(encodeAttachReply(attached)), attached);
+  const reloaded = { error: 0, resources: [{ resource: "a", error: 0, action: "restart" }] };
+  assertEquals(decodeReloadReply(encodeReloadReply(reloaded)), reloaded);
+  const failed = { error: 71, message: "Unable to listen.", resources: [] };
+  assertEquals(decodeReloadReply(encodeReloadReply(failed)), failed);
+  assertEquals(decodePlainReply(encodeStopReply(7)).daemon?.pid, 7);
 });

@@ -1,110 +1,23 @@
 /**
- * Control messages: what hastctl asks of hastd, and the answers. One request per connection, each
- * message a frame of version 2 without data.
+ * Control replies: what hastd answers to the requests of protocol/control_request.ts.
  *
- * Source: control.md, "Control socket"; hastctl(8).
+ * Source: control.md, "Control socket"; hastctl(8); docs/control_protocol.md.
  * @module
  */
 import { ProtocolError } from "../base/errors.ts";
+import {
+  addDaemon,
+  addStatusExtension,
+  type DaemonReply,
+  readDaemon,
+  readStatusExtension,
+  type StatusExtension,
+} from "./control_extension.ts";
+import { CONTROL_ERROR, CONTROL_RESOURCES_MAX } from "./control_request.ts";
 import { Nv } from "./nv.ts";
 
-/** `cmd` of a request. */
-export const CONTROL_COMMAND = { setRole: 1, status: 2 } as const;
-/** `role` of a request. */
-export const CONTROL_ROLE = { init: 1, primary: 2, secondary: 3 } as const;
-export type ControlRole = keyof typeof CONTROL_ROLE;
-
-/** Error numbers of answers, for the whole request or for one resource. */
-export const CONTROL_ERROR = { noEntry: 1, invalid: 2, noMemory: 3, unimplemented: 4 } as const;
-
-/** Most resources in one request or answer: what fits in a block. */
-export const CONTROL_RESOURCES_MAX = 2000;
 /** Largest answer that hastctl reads: 2,000 resources with the longest paths and addresses. */
-export const CONTROL_REPLY_BYTES_MAX = 8 * 1024 * 1024;
-
-/** As `resource0` alone it means every resource of the configuration. */
-const ALL = "all";
-
-/** A request; `resources` has at least one name. */
-export type ControlRequest =
-  | { command: "role"; role: ControlRole; resources: readonly string[] | "all" }
-  | { command: "status"; resources: readonly string[] | "all" };
-
-/** A request that cannot be served. */
-export interface RefusedRequest {
-  command: "refused";
-  /** What to answer, a {@link CONTROL_ERROR}; undefined: close without an answer. */
-  error: number | undefined;
-  /** For the log. */
-  message: string;
-}
-
-/** Encodes a request as hastctl does. */
-export function encodeControlRequest(request: ControlRequest): Nv {
-  const nv = new Nv();
-  if (request.command === "role") {
-    nv.addU8("cmd", CONTROL_COMMAND.setRole).addU8("role", CONTROL_ROLE[request.role]);
-  } else {
-    nv.addU8("cmd", CONTROL_COMMAND.status);
-  }
-  const names = request.resources === ALL ? [ALL] : request.resources;
-  names.forEach((name, index) => nv.addString(`resource${index}`, name));
-  return nv;
-}
-
-/**
- * Decodes a request from anybody who may open the socket.
- *
- * Names are taken up to the first number that is missing. `all` counts only as the first name; then
- * the others are not looked at.
- */
-export function decodeControlRequest(nv: Nv): ControlRequest | RefusedRequest {
-  const command = nv.u8("cmd") ?? 0;
-  if (command === 0) return refused(undefined, "Control header is missing 'cmd' field.");
-  const resources = requestedResources(nv);
-  if (resources.length === 0) {
-    return refused(CONTROL_ERROR.invalid, "Control header is missing 'resource0' field.");
-  }
-  if (resources.length > CONTROL_RESOURCES_MAX) {
-    const message = `Control header has more than ${CONTROL_RESOURCES_MAX} resources.`;
-    return refused(CONTROL_ERROR.invalid, message);
-  }
-  if (command === CONTROL_COMMAND.status) return { command: "status", resources };
-  if (command !== CONTROL_COMMAND.setRole) {
-    return refused(CONTROL_ERROR.unimplemented, `Invalid command received (${command}).`);
-  }
-  const role = roleOf(nv.u8("role") ?? 0);
-  if (role !== undefined) return { command: "role", role, resources };
-  return refused(CONTROL_ERROR.invalid, `Invalid role received (${nv.u8("role") ?? 0}).`);
-}
-
-function refused(error: number | undefined, message: string): RefusedRequest {
-  return { command: "refused", error, message };
-}
-
-function requestedResources(nv: Nv): string[] | "all" {
-  const names: string[] = [];
-  while (names.length <= CONTROL_RESOURCES_MAX) {
-    const name = nv.string(`resource${names.length}`);
-    if (name === undefined) break;
-    if (name === ALL && names.length === 0) return ALL;
-    names.push(name);
-  }
-  return names;
-}
-
-function roleOf(code: number): ControlRole | undefined {
-  switch (code) {
-    case CONTROL_ROLE.init:
-      return "init";
-    case CONTROL_ROLE.primary:
-      return "primary";
-    case CONTROL_ROLE.secondary:
-      return "secondary";
-    default:
-      return undefined;
-  }
-}
+export const CONTROL_REPLY_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Figures of a running worker. */
 export interface WorkerFigures {
@@ -192,6 +105,26 @@ export interface StatusReply {
   workerpid: number;
   /** Undefined where no worker runs. */
   worker: { status: string; figures: WorkerFigures } | undefined;
+  /** Only where it was asked for, of a daemon that has it. */
+  extension?: StatusExtension;
+}
+
+/** One resource in the answer to reload. */
+export interface ReloadReply {
+  resource: string;
+  error: number;
+  /** What was done with it, a `ReloadAction` of conf/reload.ts. */
+  action: string;
+}
+
+/** One resource in the answer to attach. */
+export interface AttachReply {
+  resource: string;
+  /** 0, or a {@link CONTROL_ERROR}. */
+  error: number;
+  wasOutOfService: boolean;
+  /** With `ioError`: FreeBSD's number of what went wrong, else 0. */
+  errno: number;
 }
 
 /** An answer: an error for the whole request, or a list of resources. */
@@ -199,11 +132,21 @@ export interface ControlReply<Resource> {
   /** 0, or a {@link CONTROL_ERROR}: then `resources` is empty. */
   error: number;
   resources: readonly Resource[];
+  /** Why the whole request failed, where the daemon says so. */
+  message?: string;
+  /** What the daemon says of itself, where it was asked. */
+  daemon?: DaemonReply;
 }
 
-/** An answer that refuses a whole request. */
-export function encodeControlError(error: number): Nv {
-  return new Nv().addI16("error", error);
+/** An answer that refuses a whole request; `message` is only for those of our own commands. */
+export function encodeControlError(error: number, message?: string): Nv {
+  const nv = new Nv().addI16("error", error);
+  return message === undefined ? nv : nv.addString("message", message.replaceAll("\0", "?"));
+}
+
+/** The answer to stop: its connection ends when the daemon does. */
+export function encodeStopReply(pid: number): Nv {
+  return encodeControlError(0).addI32("daemonpid", pid);
 }
 
 /** Encodes the answer to set role. */
@@ -216,6 +159,42 @@ export function encodeRoleReply(reply: ControlReply<RoleReply>): Nv {
 /** Encodes the answer to status. */
 export function encodeStatusReply(reply: ControlReply<StatusReply>): Nv {
   return encodeReply(reply, addStatus);
+}
+
+/** Encodes the answer to reload. */
+export function encodeReloadReply(reply: ControlReply<ReloadReply>): Nv {
+  return encodeReply(reply, (nv, index, resource) => {
+    nv.addString(`action${index}`, resource.action);
+  });
+}
+
+/** Encodes the answer to attach. */
+export function encodeAttachReply(reply: ControlReply<AttachReply>): Nv {
+  return encodeReply(reply, (nv, index, { wasOutOfService }) => {
+    nv.addU8(`attached${index}`, wasOutOfService ? 1 : 0);
+  }, (nv, index, { errno }) => {
+    if (errno !== 0) nv.addI32(`errno${index}`, errno);
+  });
+}
+
+/** Decodes the answer to reload. */
+export function decodeReloadReply(nv: Nv): ControlReply<ReloadReply> {
+  return decodeReply(nv, (index, resource, error) => {
+    return { resource, error, action: nv.string(`action${index}`) ?? "" };
+  });
+}
+
+/** Decodes the answer to attach. */
+export function decodeAttachReply(nv: Nv): ControlReply<AttachReply> {
+  return decodeReply(nv, (index, resource, error) => {
+    const wasOutOfService = nv.u8(`attached${index}`) === 1;
+    return { resource, error, wasOutOfService, errno: nv.i32(`errno${index}`) ?? 0 };
+  });
+}
+
+/** Decodes an answer of which only the daemon and an error matter: that to stop. */
+export function decodePlainReply(nv: Nv): ControlReply<string> {
+  return decodeReply(nv, (_index, resource) => resource);
 }
 
 /** Decodes the answer to set role; what this program does not know is ignored. */
@@ -235,6 +214,7 @@ export function decodeStatusReply(nv: Nv): ControlReply<StatusReply> {
   return decodeReply(nv, (index, resource, error) => {
     const text = (field: string) => nv.string(`${field}${index}`) ?? "";
     const status = nv.string(`status${index}`);
+    const extension = readStatusExtension(nv, index);
     return {
       resource,
       error,
@@ -248,26 +228,31 @@ export function decodeStatusReply(nv: Nv): ControlReply<StatusReply> {
       role: text("role"),
       workerpid: nv.i32(`workerpid${index}`) ?? 0,
       worker: status === undefined ? undefined : { status, figures: decodeFigures(nv, index) },
+      ...(extension === undefined ? {} : { extension }),
     };
   });
 }
 
+type Add<Resource> = (nv: Nv, index: number, resource: Resource) => void;
+
 function encodeReply<Resource extends { resource: string; error: number }>(
   reply: ControlReply<Resource>,
-  add: (nv: Nv, index: number, resource: Resource) => void,
+  add: Add<Resource>,
+  addFailed: Add<Resource> = () => {},
 ): Nv {
-  if (reply.error !== 0) return encodeControlError(reply.error);
+  if (reply.error !== 0) return encodeControlError(reply.error, reply.message);
   if (reply.resources.length > CONTROL_RESOURCES_MAX) {
     return encodeControlError(CONTROL_ERROR.noMemory);
   }
   // The original cannot receive a header without entries.
-  if (reply.resources.length === 0) return encodeControlError(0);
-  const nv = new Nv();
+  const nv = reply.resources.length === 0 ? encodeControlError(0) : new Nv();
   reply.resources.forEach((resource, index) => {
     nv.addString(`resource${index}`, resource.resource);
-    if (resource.error !== 0) nv.addI16(`error${index}`, resource.error);
-    else add(nv, index, resource);
+    if (resource.error === 0) return add(nv, index, resource);
+    nv.addI16(`error${index}`, resource.error);
+    addFailed(nv, index, resource);
   });
+  if (reply.daemon !== undefined) addDaemon(nv, reply.daemon);
   return nv;
 }
 
@@ -281,8 +266,15 @@ function addStatus(nv: Nv, index: number, reply: StatusReply): void {
   nv.addString(`compression${index}`, reply.compression);
   nv.addString(`role${index}`, reply.role);
   nv.addI32(`workerpid${index}`, reply.workerpid);
-  if (reply.worker === undefined) return;
-  const { status, figures } = reply.worker;
+  if (reply.worker !== undefined) addWorker(nv, index, reply.worker);
+  if (reply.extension !== undefined) addStatusExtension(nv, index, reply.extension);
+}
+
+function addWorker(
+  nv: Nv,
+  index: number,
+  { status, figures }: { status: string; figures: WorkerFigures },
+): void {
   nv.addString(`status${index}`, status);
   nv.addU64(`dirty${index}`, figures.dirtyBytes);
   nv.addU32(`extentsize${index}`, figures.extentSizeBytes);
@@ -304,14 +296,24 @@ function decodeReply<Resource>(
   decode: (index: number, resource: string, error: number) => Resource,
 ): ControlReply<Resource> {
   const error = nv.i16("error") ?? 0;
-  if (error !== 0) return { error, resources: [] };
+  if (error !== 0) return withKnown({ error, resources: [] }, { message: nv.string("message") });
   const resources: Resource[] = [];
   for (let index = 0;; index++) {
     const resource = nv.string(`resource${index}`);
-    if (resource === undefined) return { error, resources };
+    if (resource === undefined) return withKnown({ error, resources }, { daemon: readDaemon(nv) });
     if (index >= CONTROL_RESOURCES_MAX) {
       throw new ProtocolError(`Cannot read more than ${CONTROL_RESOURCES_MAX} resources`);
     }
     resources.push(decode(index, resource, nv.i16(`error${index}`) ?? 0));
   }
+}
+
+/** `reply` with those of `more` that are there. */
+function withKnown<Resource>(
+  reply: ControlReply<Resource>,
+  { message, daemon }: { message?: string | undefined; daemon?: DaemonReply | undefined },
+): ControlReply<Resource> {
+  if (message !== undefined) reply.message = message;
+  if (daemon !== undefined) reply.daemon = daemon;
+  return reply;
 }
