@@ -5,16 +5,23 @@
  * @module
  */
 import { EX, HastError, invariant, unreachable } from "../base/errors.ts";
+import type { Config } from "../conf/config.ts";
 import { loadConfig } from "../conf/load.ts";
 import type { NodeIdentity } from "../conf/node_identity.ts";
-import { printConfig } from "./config.ts";
+import { attachComponents } from "./attach.ts";
+import { fullPathOf, printConfig } from "./config.ts";
 import { createComponents } from "./create.ts";
 import { dumpComponents } from "./dump.ts";
+import { Interrupt } from "./interrupt.ts";
 import { type Io, logOn, processIo } from "./io.ts";
+import { printJson } from "./json.ts";
 import { printList } from "./list.ts";
 import { HELP, type Invocation, parseInvocation, USAGE, UsageError } from "./options.ts";
+import { reloadDaemon } from "./reload.ts";
 import { setRole } from "./role.ts";
 import { printStatus } from "./status.ts";
+import { stopDaemon } from "./stop.ts";
+import { watchResources } from "./watch.ts";
 
 /** Says which node this is; the argument is that of `-n`. */
 export type IdentityOf = (nodeName?: string) => NodeIdentity;
@@ -38,7 +45,7 @@ export async function hastctlMain(
       io.stdout(HELP);
       return EX.ok;
     }
-    return clampExitCode(await runVerb(invocation, identityOf(invocation.nodeName), io));
+    return clampExitCode(await runVerb(invocation, identityOf, io));
   } catch (thrown) {
     if (!(thrown instanceof HastError)) throw thrown;
     if (thrown instanceof UsageError) complain(thrown, io);
@@ -54,11 +61,13 @@ function complain(error: UsageError, io: Io): void {
 
 async function runVerb(
   invocation: Invocation,
-  identity: NodeIdentity,
+  identityOf: IdentityOf,
   io: Io,
 ): Promise<number> {
   const { verb, names } = invocation;
+  const identity = identityOf(invocation.nodeName);
   if (verb === "config") return printConfig(invocation, identity, io);
+  if (verb === "reload") return await reload(invocation, identityOf, io);
   const config = loadConfig(invocation.configPath, Deno.readTextFileSync, identity);
   switch (verb) {
     case "create":
@@ -66,14 +75,41 @@ async function runVerb(
     case "dump":
       return dumpComponents(config, invocation, io);
     case "list":
-      return await printList(config, names, io);
     case "status":
-      return await printStatus(config, names, io);
+      if (invocation.json) return await printJson(config, names, io);
+      return await (verb === "list" ? printList : printStatus)(config, names, io);
     case "role":
       invariant(invocation.role !== undefined, "the verb role comes with a role");
       return await setRole(config, { ...invocation, role: invocation.role }, io);
+    case "attach":
+      return await attachComponents(config, invocation, io);
+    case "stop":
+      return await stopDaemon(config, invocation, io);
+    case "watch":
+      return await watch(config, invocation, io);
     default:
       return unreachable(verb);
+  }
+}
+
+async function reload(
+  invocation: Invocation,
+  identityOf: IdentityOf,
+  io: Io,
+): Promise<number> {
+  const configPath = fullPathOf(invocation.configPath);
+  const configOf = (nodeName: string | undefined) =>
+    loadConfig(configPath, Deno.readTextFileSync, identityOf(nodeName));
+  const config = configOf(invocation.nodeName);
+  return await reloadDaemon(config, configOf, { ...invocation, configPath }, io);
+}
+
+async function watch(config: Config, invocation: Invocation, io: Io): Promise<number> {
+  const interrupt = new Interrupt();
+  try {
+    return await watchResources(config, invocation, io, interrupt);
+  } finally {
+    interrupt.close();
   }
 }
 

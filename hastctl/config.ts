@@ -31,8 +31,12 @@ export function printConfig(request: ConfigRequest, identity: NodeIdentity, io: 
   return EX.ok;
 }
 
-/** hastd leaves the folder it was started in, so it makes the path absolute. */
-function fullPathOf(path: string): string {
+/**
+ * The path as hastd makes it absolute, because it leaves the folder it was started in.
+ *
+ * @throws {HastError} Exit code 78: there is no such file.
+ */
+export function fullPathOf(path: string): string {
   if (path.startsWith("/")) return path;
   try {
     return Deno.realPathSync(path);

@@ -11,12 +11,21 @@ import { type Log, type LogRecord, logTo } from "../base/log.ts";
 export interface Io {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** Size of the terminal that standard output is; undefined or missing where it is none. */
+  terminal?(): TerminalSize | undefined;
+}
+
+/** A terminal's size in characters. */
+export interface TerminalSize {
+  columns: number;
+  rows: number;
 }
 
 /** The streams of this process. */
 export const processIo: Io = {
   stdout: (text) => writeWhole(Deno.stdout, text),
   stderr: (text) => writeWhole(Deno.stderr, text),
+  terminal: () => Deno.stdout.isTerminal() ? Deno.consoleSize() : undefined,
 };
 
 interface SyncWriter {
