@@ -1,11 +1,17 @@
 /** Roles: what a change starts and ends, and what scripts of others look for. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { RESOURCE, withCluster } from "../support/cluster.ts";
+import { type Node, RESOURCE, withCluster } from "../support/cluster.ts";
 import { NbdClient } from "../support/nbd_client.ts";
 import { testWith } from "../support/needs.ts";
 import { isAlive, killHard, pgrep } from "../support/process.ts";
 import { Random } from "../support/random.ts";
 import { waitFor, within } from "../support/wait.ts";
+
+async function workerPidOf(node: Node): Promise<number> {
+  const pid = await node.workerPid();
+  assert(pid !== undefined, `${node.name} has a worker`);
+  return pid;
+}
 
 Deno.test("a resource starts in role init, without a worker and without an export", () =>
   withCluster({}, async ({ a }) => {
@@ -39,7 +45,7 @@ testWith(
   () =>
     withCluster({}, async (cluster) => {
       await cluster.startPair();
-      for (const [node, role] of [[cluster.a, "primary"], [cluster.b, "secondary"]] as const) {
+      for (const [node, role] of [[cluster.b, "secondary"], [cluster.a, "primary"]] as const) {
         const pid = await node.workerPid();
         assert(pid !== undefined, `${node.name} has a worker`);
         const found = await pgrep(`hastd: ${RESOURCE} \\(${role}\\)`);
@@ -98,8 +104,7 @@ Deno.test("a primary worker that is killed is started again", () =>
   withCluster({}, async (cluster) => {
     await cluster.startPair();
     const { a } = cluster;
-    const pid = await a.workerPid();
-    assert(pid !== undefined, "the primary has a worker");
+    const pid = await workerPidOf(a);
     killHard(pid);
     await waitFor("a new worker", async () => {
       const next = await a.workerPid();
@@ -114,9 +119,8 @@ Deno.test("a primary worker that is killed is started again", () =>
 Deno.test("SIGTERM ends both daemons with code 0 and leaves no worker, socket or pidfile", () =>
   withCluster({}, async (cluster) => {
     await cluster.startPair();
-    for (const node of cluster.nodes) {
-      const pid = await node.workerPid();
-      assert(pid !== undefined, `${node.name} has a worker`);
+    for (const node of [cluster.b, cluster.a]) {
+      const pid = await workerPidOf(node);
       assertEquals(await node.stop(), 0);
       assertEquals(await isAlive(pid), false, `the worker of ${node.name} has ended`);
     }
