@@ -160,7 +160,13 @@ testWith(
         "fio",
         ...["--name=verify", "--ioengine=nbd", `--uri=${uri}`, "--rw=randwrite", "--iodepth=32"],
         ...["--bsrange=512-1M", "--size=48M", "--verify=crc32c", "--do_verify=1", "--fsync=64"],
-        ...["--verify_fatal=1", "--blockalign=512", "--norandommap", "--numjobs=1"],
+        ...[
+          "--verify_fatal=1",
+          "--verify_state_save=0",
+          "--blockalign=512",
+          "--norandommap",
+          "--numjobs=1",
+        ],
         `--output=${folder}/fio.txt`,
       );
     }),
