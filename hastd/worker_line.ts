@@ -18,8 +18,6 @@ import type {
 
 /** Longest line that is taken from a worker, in UTF-16 units; a status has under 3000. */
 export const WORKER_LINE_LENGTH_MAX = 64 * 1024;
-/** Longest reason or message in a status or event, in UTF-16 units: some are a peer's words. */
-export const WORKER_TEXT_LENGTH_MAX = 1024;
 
 const LEVELS: ReadonlySet<unknown> = new Set(["error", "warning", "info", "debug"]);
 const EVENTS: ReadonlySet<unknown> = new Set([
@@ -119,7 +117,7 @@ function isLogRecord(value: unknown): value is LogRecord {
 }
 
 function isText(value: unknown): value is string {
-  return typeof value === "string" && value.length <= WORKER_TEXT_LENGTH_MAX;
+  return typeof value === "string";
 }
 
 function isRefusal(value: unknown): value is RefusalReason {

@@ -100,6 +100,8 @@ export interface DaemonReply {
   listenAddresses: readonly string[];
 }
 
+/** Longest `connmessage`, in UTF-16 units. */
+const MESSAGE_LENGTH_MAX = 1024;
 /** Most `listen` fields that are read: more than a configuration can have. */
 const LISTEN_MAX = 1024;
 
@@ -142,7 +144,7 @@ export function addStatusExtension(nv: Nv, index: number, extension: StatusExten
 
 /** Some of these words come from the other node: nothing that moves a cursor, no NUL. */
 function printable(message: string | undefined): string | undefined {
-  return message?.replaceAll(/[^\x20-\x7e\xa0-\uffff]/gu, "?");
+  return message?.slice(0, MESSAGE_LENGTH_MAX).replaceAll(/[^\x20-\x7e\xa0-\uffff]/gu, "?");
 }
 
 /**

@@ -153,11 +153,14 @@ Deno.test("the largest reply is within the limits of its reader, a larger one is
 });
 
 Deno.test("words of the other node reach nobody's terminal as they are", () => {
-  const connection = { state: "refused" as const, message: "a\0b\x1b[2Jc\nd\u00fc" };
+  const connection = {
+    state: "refused" as const,
+    message: `a\0b\x1b[2Jc\nd\u00fc${"x".repeat(2000)}`,
+  };
   const extension = { ...UNKNOWN, connection };
   const nv = encodeStatusReply({ error: 0, resources: [{ ...STATUS, extension }] });
   const [status] = decodeStatusReply(nv).resources;
-  assertEquals(status?.extension?.connection.message, "a?b?[2Jc?d\u00fc");
+  assertEquals(status?.extension?.connection.message, `a?b?[2Jc?d\u00fc${"x".repeat(1013)}`);
 });
 
 Deno.test("replies to attach, reload and stop round-trip", () => {

@@ -6,6 +6,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { HALFWAY_PER_ADDRESS_MAX } from "../../hastd/listener.ts";
 import { frame, FrameConn, framePrefix } from "../support/hast_wire.ts";
 import { decodeHex } from "../support/hex.ts";
+import { connectTwice, STATE } from "../support/handshake.ts";
 import {
   type MainProcess,
   type MainProcessOptions,
@@ -17,12 +18,6 @@ import { waitFor, within } from "../support/wait.ts";
 
 const VECTORS = loadVector("protocol_errors");
 const DATA = resourceConfig("data");
-const STATE: [string, "uint64", bigint][] = [
-  ["resuid", "uint64", 66n],
-  ["localcnt", "uint64", 1n],
-  ["remotecnt", "uint64", 2n],
-];
-
 /** The lines of the original's main process, without what differs from run to run. */
 function originalLog(name: string): string[] {
   const lines = textAt(VECTORS, name, "log_of_node_b").trimEnd().split("\n");
@@ -161,17 +156,6 @@ Deno.test("a wrong token is refused to the byte, and the right one still counts"
   }));
 
 /** A whole handshake; the answer comes from the (fake) worker. */
-async function connectTwice(main: MainProcess, name = "data"): Promise<[FrameConn, FrameConn]> {
-  const first = await FrameConn.tcp("127.0.0.1", main.port);
-  await first.send(frame([["resource", "string", name], ["version", "uint8", 2]], 1));
-  const token = (await first.receive())?.get("token");
-  assert(token instanceof Uint8Array, "the secondary gives a token");
-  const second = await FrameConn.tcp("127.0.0.1", main.port);
-  await second.send(frame([["resource", "string", name], ["token", "bytes", token], ...STATE]));
-  assertEquals((await first.receive())?.get("datasize"), 4096n);
-  return [first, second];
-}
-
 Deno.test("a second handshake replaces the worker of the first, which is gone by then", () =>
   withMainProcess([DATA], async (main) => {
     const resource = main.supervisor.find("data");

@@ -4,126 +4,20 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { frame, FrameConn } from "../support/hast_wire.ts";
+import {
+  type Daemon,
+  filesIn,
+  inPlace,
+  type Output,
+  type Place,
+  setRole,
+} from "../support/daemon_place.ts";
 import { freePort } from "../support/main_process.ts";
 import { isAlive } from "../support/process.ts";
 import { at, type Json, listAt, loadVector, textAt } from "../support/vectors.ts";
-import { waitFor, within } from "../support/wait.ts";
+import { waitFor } from "../support/wait.ts";
 
-const PROGRAM = new URL("../support/fake_hastd.ts", import.meta.url).pathname;
 const CASES = listAt(loadVector("cli"), "cases");
-
-interface Output {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-/** A folder with a configuration, and the daemons started in it. */
-class Place {
-  readonly port = freePort();
-  readonly #running: Deno.ChildProcess[] = [];
-
-  constructor(readonly folder: string) {
-    this.configure();
-  }
-
-  get configPath(): string {
-    return `${this.folder}/hast.conf`;
-  }
-
-  /** The configuration of the cli.json cases, with what a case changes. */
-  configure(
-    changes: { control?: string; listen?: string; remote?: string; more?: string } = {},
-  ): void {
-    Deno.writeTextFileSync(
-      this.configPath,
-      `control ${changes.control ?? `${this.folder}/ctl`}
-pidfile ${this.folder}/hastd.pid
-listen ${changes.listen ?? `tcp4://127.0.0.1:${this.port}`}
-resource data {
-	on nodea {
-		local ${this.folder}/data.img
-		remote ${changes.remote ?? "tcp4://127.0.0.1"}
-	}
-}
-${changes.more ?? ""}
-`,
-    );
-  }
-
-  command(...args: string[]): Deno.Command {
-    return new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--allow-all", "--no-check", "--cached-only", PROGRAM, ...args],
-      cwd: this.folder,
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      env: { HAST_RUNDIR: `${this.folder}/run` },
-    });
-  }
-
-  /** Runs hastd until it ends by itself. */
-  async run(...args: string[]): Promise<Output> {
-    const { code, stdout, stderr } = await within("hastd ends", this.command(...args).output());
-    const decoder = new TextDecoder();
-    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-  }
-
-  /** Starts hastd in the foreground, as node `nodea`, and waits until it serves. */
-  async start(...args: string[]): Promise<Daemon> {
-    const child = this.command("-F", "-n", "nodea", "-c", this.configPath, ...args).spawn();
-    this.#running.push(child);
-    const daemon = new Daemon(child);
-    await waitFor("hastd serves", () => /Listening on address/.test(daemon.stdout));
-    return daemon;
-  }
-
-  async destroy(): Promise<void> {
-    for (const child of this.#running) {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended, as the test wanted it to.
-      }
-      await child.status;
-    }
-    await Deno.remove(this.folder, { recursive: true });
-  }
-}
-
-/** A running hastd and what it has written so far. */
-class Daemon {
-  stdout = "";
-  stderr = "";
-  readonly #read: Promise<unknown>;
-
-  constructor(readonly child: Deno.ChildProcess) {
-    this.#read = Promise.all([
-      this.#collect(child.stdout, (text) => this.stdout += text),
-      this.#collect(child.stderr, (text) => this.stderr += text),
-    ]);
-  }
-
-  async stop(signal: Deno.Signal = "SIGTERM"): Promise<number> {
-    this.child.kill(signal);
-    const { code } = await within("hastd ends", this.child.status);
-    await this.#read;
-    return code;
-  }
-
-  async #collect(stream: ReadableStream<Uint8Array<ArrayBuffer>>, take: (text: string) => void) {
-    for await (const text of stream.pipeThrough(new TextDecoderStream())) take(text);
-  }
-}
-
-async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
-  const place = new Place(await Deno.makeTempDir({ prefix: "hast-program-" }));
-  try {
-    await test(place);
-  } finally {
-    await place.destroy();
-  }
-}
 
 function vector(what: string): Json {
   const found = CASES.find((each) => at(each, "what") === what);
@@ -134,18 +28,6 @@ function vector(what: string): Json {
 function expected(json: Json, folder: string): Output {
   const text = (name: string) => textAt(json, name).replaceAll("/lab/ref/node/cli", folder);
   return { code: Number(at(json, "exit_code")), stdout: text("stdout"), stderr: text("stderr") };
-}
-
-async function setRole(place: Place, role: number): Promise<void> {
-  using conn = await FrameConn.unix(`${place.folder}/ctl`);
-  await conn.send(
-    frame([["cmd", "uint8", 1], ["role", "uint8", role], ["resource0", "string", "data"]]),
-  );
-  assert((await conn.receive())?.has("role0"));
-}
-
-function filesIn(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 }
 
 for (

@@ -1,15 +1,22 @@
 /**
  * A worker process for tests of the main process: it speaks hastd/worker_channel.ts and does no
  * work. The name of the resource says how it behaves: `exit66`, `exit75` and `abort` end at once,
- * `stubborn` does not end when asked to, `mute` does not tell its status, `noisy` writes what
- * is no message; any other works.
+ * `stubborn` does not end when asked to, `mute` does not answer questions, `noisy` writes what
+ * is no message, `apart` refuses as in a split-brain until there is a file at its `local` path,
+ * `rich` tells all there is to tell, `broken` has a component that has failed and cannot be brought
+ * back, `repaired` one that can; any other works.
  * @module
  */
 import { TextLineStream } from "@std/streams";
 import { sendBytes } from "../../ffi/socket.ts";
 import { encodeFrame } from "../../protocol/frame.ts";
 import { Nv } from "../../protocol/nv.ts";
-import type { FromWorker, ToWorker, WorkerStart } from "../../hastd/worker_channel.ts";
+import type {
+  FromWorker,
+  ToWorker,
+  WorkerStart,
+  WorkerStatus,
+} from "../../hastd/worker_channel.ts";
 
 function write(message: FromWorker): void {
   Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(message)}\n`));
@@ -31,6 +38,12 @@ function begin(start: WorkerStart): void {
     case "stubborn":
       Deno.addSignalListener("SIGTERM", () => log(start, "SIGTERM ignored."));
       break;
+    case "apart":
+      if (!exists(start.resource.localPath)) return refuse(start);
+      break;
+    case "broken":
+      write({ type: "event", event: "localfail", reason: "Input/output error" });
+      break;
     case "noisy":
       Deno.stdout.writeSync(new TextEncoder().encode("not json\n"));
       Deno.stderr.writeSync(new TextEncoder().encode("a line of standard error\n"));
@@ -40,6 +53,24 @@ function begin(start: WorkerStart): void {
   log(start, `Fake worker started with ${start.peer?.resuid ?? "no peer"}.`);
   write({ type: "ready" });
   write({ type: "event", event: "connect" });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A secondary ends then, a primary goes on trying. */
+function refuse(start: WorkerStart): void {
+  const message = "Split-brain condition!";
+  write({ type: "refused", reason: "split-brain", message });
+  write({ type: "event", event: "split-brain" });
+  if (start.role === "secondary") return Deno.exit(78);
+  write({ type: "ready" });
 }
 
 function answerPrimary(fd: number): void {
@@ -71,6 +102,36 @@ function figures(): FromWorker & { type: "status" } {
   return { type: "status", id: 0, status };
 }
 
+/** What only a resource named `rich` tells. */
+const RICH: Partial<WorkerStatus> = {
+  connection: { state: "connected", sinceMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6) },
+  localComponent: { inService: false, errno: 5 },
+  staleBytes: 3 * 2 ** 30,
+  sync: {
+    active: true,
+    direction: "to-peer",
+    totalBytes: 4 * 2 ** 30,
+    copiedBytes: 2 ** 30,
+    bytesPerSecond: 50 * 2 ** 20,
+    secondsLeft: 61,
+  },
+  resuid: "18446744073709551615",
+  localcnt: "9007199254740993",
+  remotecnt: "0",
+};
+
+function statusNow(name: string, id: number): FromWorker {
+  const { status } = figures();
+  if (name === "rich") Object.assign(status, RICH);
+  if (name === "apart") status.connected = false;
+  return { type: "status", id, status };
+}
+
+function attach(name: string, id: number): FromWorker {
+  const wasOutOfService = name === "broken" || name === "repaired";
+  return { type: "attached", id, wasOutOfService, errno: name === "broken" ? 5 : 0 };
+}
+
 let start: WorkerStart | undefined;
 const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream())
   .pipeThrough(new TextLineStream());
@@ -82,7 +143,12 @@ for await (const line of lines) {
       begin(start);
       break;
     case "status":
-      if (start?.resource.name !== "mute") write({ ...figures(), id: message.id });
+      if (start === undefined || start.resource.name === "mute") break;
+      write(statusNow(start.resource.name, message.id));
+      break;
+    case "attach":
+      if (start === undefined || start.resource.name === "mute") break;
+      write(attach(start.resource.name, message.id));
       break;
     case "reload":
       if (start !== undefined) log(start, `Reloaded, remote ${message.resource.remoteAddress}.`);
