@@ -9,7 +9,7 @@ function hex(data: Uint8Array): string {
   return [...data].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function text(value: string): Uint8Array<ArrayBuffer> {
+function text(value: string): Uint8Array {
   return new TextEncoder().encode(value);
 }
 
