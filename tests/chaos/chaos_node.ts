@@ -15,6 +15,18 @@ const ORPHAN_DEADLINE_MS = 5_000;
 /** The node's name, for the hook program. */
 export const NODE_VARIABLE = "CHAOS_NODE";
 
+/** What `hastctl status --json` says, as far as the chaos test asks. */
+export interface NodeStatus {
+  /** `complete`, `degraded`, or null without a worker. */
+  status: string | null;
+  dirtyBytes: number | null;
+  /** What one of the nodes lacks. */
+  staleBytes: number | null;
+  localComponent: { state: string } | null;
+  connection: { state: string; reason: string | null } | null;
+  sync: { active: boolean } | null;
+}
+
 export interface ChaosNodeOptions {
   side: Side;
   address: string;
@@ -62,6 +74,16 @@ export class ChaosNode extends Node {
     await this.findWorkers();
     this.running = false;
     return await super.stop();
+  }
+
+  /** What the daemon says of the resource. */
+  async status(): Promise<NodeStatus> {
+    const document: { resources: NodeStatus[] } = JSON.parse(
+      await this.hastctlOk("status", "--json", RESOURCE),
+    );
+    const [status] = document.resources;
+    if (status === undefined) throw new Error(`${this.name} does not know ${RESOURCE}`);
+    return status;
   }
 
   /** Workers that run now, as the system sees them; the daemon is not asked. */

@@ -5,7 +5,7 @@
  */
 import { firstDifference, RESOURCE } from "../support/cluster.ts";
 import { waitFor } from "../support/wait.ts";
-import { ChaosNode, NODE_VARIABLE } from "./chaos_node.ts";
+import { ChaosNode, NODE_VARIABLE, type NodeStatus } from "./chaos_node.ts";
 import { FaultyComponent } from "./faulty_component.ts";
 import type { Journal } from "./journal.ts";
 import { BLOCK_BYTES } from "./ledger.ts";
@@ -30,6 +30,13 @@ const BAD_LINES = [
   /Assertion|invariant|[Uu]ncaught/,
   /^\s+at .*\.ts:\d+/,
 ];
+
+/** Connected, nothing to copy, and dirty only what `keepdirty` explains. */
+function isWhole({ status, staleBytes, dirtyBytes, sync, localComponent }: NodeStatus): boolean {
+  return status === "complete" && staleBytes === 0 && sync?.active !== true &&
+    dirtyBytes !== null && dirtyBytes <= KEEPDIRTY * EXTENT_BYTES &&
+    localComponent?.state === "in-service";
+}
 
 /** See the module. */
 export class Pair {
@@ -94,16 +101,15 @@ export class Pair {
    * @throws {Error} That takes too long.
    */
   async waitWhole(): Promise<void> {
-    let listing = "";
+    let status: NodeStatus | undefined;
     try {
       await waitFor("connected and synchronised", async () => {
-        const list = await this.primary.list();
-        listing = [...list].map(([name, value]) => `${name} ${value}`).join(", ");
-        const dirtyBytes = Number.parseInt(list.get("dirty") ?? "");
-        return list.get("status") === "complete" && dirtyBytes <= KEEPDIRTY * EXTENT_BYTES;
+        status = await this.primary.status();
+        return isWhole(status);
       }, WHOLE_DEADLINE_MS);
     } catch (error) {
-      throw new Error(`${this.primary.name} does not become whole: ${listing}`, { cause: error });
+      const text = JSON.stringify(status);
+      throw new Error(`${this.primary.name} does not become whole: ${text}`, { cause: error });
     }
   }
 

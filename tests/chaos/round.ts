@@ -139,7 +139,7 @@ class RoundRun {
     return allowed;
   }
 
-  /** The primary is dead. */
+  /** The primary is dead, or none any more. */
   async #promoteOther(): Promise<void> {
     const pair = this.#pair;
     this.writer.aim(undefined);
@@ -225,9 +225,24 @@ class RoundRun {
     await this.writer.writeFor(durationMs);
     component.setFailing(false);
     this.#note("the component works again");
-    // A component that could not be written is out of service until an administrator looks at it.
-    if (node === this.#pair.primary) await node.role("init");
-    await node.role(node === this.#pair.primary ? "primary" : "secondary");
+    const { localComponent } = await node.status();
+    if (localComponent?.state === "out-of-service") await this.#bringBack(node);
+  }
+
+  /**
+   * A component that could not be written is out of service until an administrator looks at it:
+   * either it is attached again, or the other node, which has everything, becomes primary.
+   */
+  async #bringBack(node: ChaosNode): Promise<void> {
+    if (this.#round.seed % 2 === 0) {
+      this.#note(
+        `${node.name} attaches its component: ${await node.hastctlOk("attach", RESOURCE)}`,
+      );
+      return;
+    }
+    this.writer.aim(undefined);
+    await node.role("secondary");
+    await this.#promoteOther();
   }
 
   async #twoPrimaries(writers: TwoPrimaries["writers"]): Promise<void> {
@@ -248,6 +263,8 @@ class RoundRun {
         await this.#startAs(node, node === this.#pair.primary ? "primary" : "secondary");
       }
     }
+    // Else the primary dials every 10 s.
+    await this.#pair.primary.hastctlOk("reload");
     this.#note("all is repaired");
     await this.writer.waitProgress("all is repaired", PROGRESS_DEADLINE_MS);
     this.writer.allowErrors(false);

@@ -90,6 +90,11 @@ async function waitReported({ pair, journal }: RoundEnv, hooksBefore: number): P
       REPORT_DEADLINE_MS,
     );
   }
+  for (const node of pair.nodes) {
+    const { connection } = await node.status();
+    if (connection?.reason === "split-brain") continue;
+    throw new Error(`The status of ${node.name} gives no reason: ${JSON.stringify(connection)}`);
+  }
   journal.note("both nodes report the split-brain");
 }
 
