@@ -9,7 +9,8 @@ import { freePort } from "./main_process.ts";
 import { waitFor, within } from "./wait.ts";
 
 const PROGRAM = new URL("./fake_hastd.ts", import.meta.url).pathname;
-const HASTCTL = new URL("./hastctl_main.ts", import.meta.url).pathname;
+/** The program hastctl. */
+export const HASTCTL = new URL("./hastctl_main.ts", import.meta.url).pathname;
 
 /** What a program that has ended left. */
 export interface Output {

@@ -120,10 +120,10 @@ const RICH: Partial<WorkerStatus> = {
   remotecnt: "0",
 };
 
-function statusNow(name: string, id: number): FromWorker {
+function statusNow({ resource }: WorkerStart, id: number): FromWorker {
   const { status } = figures();
-  if (name === "rich") Object.assign(status, RICH);
-  if (name === "apart") status.connected = false;
+  if (resource.name === "rich") Object.assign(status, RICH);
+  if (resource.name === "apart") status.connected = exists(resource.localPath);
   return { type: "status", id, status };
 }
 
@@ -144,7 +144,7 @@ for await (const line of lines) {
       break;
     case "status":
       if (start === undefined || start.resource.name === "mute") break;
-      write(statusNow(start.resource.name, message.id));
+      write(statusNow(start, message.id));
       break;
     case "attach":
       if (start === undefined || start.resource.name === "mute") break;
