@@ -145,7 +145,11 @@ export class Resource {
     return this.#serial.run(async () => {
       const role = this.#role;
       const action = planResource({ config: this.#config, role }, config).action;
-      if (action === "nothing") return action;
+      if (action === "nothing") {
+        // A primary without its peer dials at once: the administrator may have repaired something.
+        if (role === "primary") this.#worker?.reload(config);
+        return action;
+      }
       const doing = action === "restart" ? "restarting" : "reloading";
       logTo(this.#context.write).info(
         `Resource ${this.name} configuration was modified, ${doing} it.`,
