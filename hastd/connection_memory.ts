@@ -3,7 +3,9 @@
  * the nodes have refused each other, which stays to be seen until they are connected.
  *
  * A secondary's worker ends when it refuses a primary, and a primary's worker that was started
- * again has not been refused yet; neither is a reason to forget a split-brain.
+ * again has not been refused yet; neither is a reason to forget a split-brain, nor is another
+ * obstacle that comes up meanwhile. Such an obstacle (`other`) itself matters only for as long as
+ * the role lasts, and only where the worker has nothing newer to say.
  * @module
  */
 import type { ConnectionReply } from "../protocol/control_extension.ts";
@@ -22,6 +24,7 @@ export class ConnectionMemory {
 
   /** A handshake was turned down, again perhaps; `nowMs` is Unix time. */
   refused(reason: RefusalReason, message: string | undefined, nowMs: number): void {
+    if (reason === "other" && this.#isGrave) return;
     const before = this.#refusal?.reason === reason ? this.#refusal : undefined;
     this.#refusal = {
       reason,
@@ -35,6 +38,16 @@ export class ConnectionMemory {
     this.#refusal = undefined;
   }
 
+  /** The role is another one now. */
+  roleChanged(): void {
+    if (!this.#isGrave) this.#refusal = undefined;
+  }
+
+  /** Of a kind that does not go away without an administrator. */
+  get #isGrave(): boolean {
+    return this.#refusal !== undefined && this.#refusal.reason !== "other";
+  }
+
   /**
    * What to show.
    *
@@ -45,10 +58,8 @@ export class ConnectionMemory {
     if (worker?.connected || reported?.state === "connected") {
       return { state: "connected", sinceMs: reported?.sinceMs };
     }
-    const refusal = this.#refusal;
-    if (reported?.state === "refused" && reported.reason !== refusal?.reason) return reported;
-    if (refusal !== undefined) return { state: "refused", ...refusal };
-    if (reported !== undefined) return reported;
+    if (reported !== undefined && !this.#isGrave) return reported;
+    if (this.#refusal !== undefined) return { state: "refused", ...this.#refusal };
     if (role === "init") return { state: "none" };
     return { state: role === "primary" ? "connecting" : "waiting" };
   }

@@ -26,6 +26,8 @@ Deno.test("a refusal is shown in every role until the nodes are connected", () =
   const memory = new ConnectionMemory();
   memory.refused("split-brain", "Split-brain condition!", 100);
   memory.refused("split-brain", undefined, 200); // Ten seconds later, again.
+  memory.refused("other", "Remote node acts as init.", 250);
+  memory.roleChanged();
   const refusal = {
     state: "refused",
     reason: "split-brain",
@@ -41,12 +43,29 @@ Deno.test("a refusal is shown in every role until the nodes are connected", () =
   assertEquals(memory.view("secondary", undefined), { state: "waiting" });
 });
 
-Deno.test("a refusal for another reason takes the place of the old one", () => {
+Deno.test("a grave refusal takes the place of another one", () => {
   const memory = new ConnectionMemory();
+  memory.refused("other", "Remote node acts as init.", 50);
   memory.refused("split-brain", "Split-brain condition!", 100);
   memory.refused("resuid-mismatch", "Another resource.", 200);
   const { reason, sinceMs } = memory.view("secondary", undefined);
   assertEquals([reason, sinceMs], ["resuid-mismatch", 200]);
-  const reported: ConnectionStatus = { state: "refused", reason: "other", sinceMs: 300 };
-  assertEquals(memory.view("primary", worker(reported)), reported);
+});
+
+Deno.test("any other refusal is shown until the worker knows better or the role changes", () => {
+  const memory = new ConnectionMemory();
+  memory.refused("other", "Remote node acts as init.", 100);
+  const refusal = {
+    state: "refused",
+    reason: "other",
+    message: "Remote node acts as init.",
+    sinceMs: 100,
+  } as const;
+  assertEquals(memory.view("secondary", undefined), refusal);
+  assertEquals(memory.view("primary", worker()), refusal);
+  assertEquals(memory.view("primary", worker(CONNECTING)), CONNECTING);
+  const newer: ConnectionStatus = { state: "refused", reason: "other", message: "No.", sinceMs: 9 };
+  assertEquals(memory.view("primary", worker(newer)), newer);
+  memory.roleChanged();
+  assertEquals(memory.view("secondary", undefined), { state: "waiting" });
 });

@@ -120,6 +120,7 @@ export class Resource {
     if (previous === role || this.#closed) return previous;
     this.log().info(`Role changed to ${role}.`);
     this.#role = role;
+    this.#connection.roleChanged();
     this.#forgetRestart();
     this.#restartDelayMs = RESTART_DELAY_MIN_MS;
     this.#closeHalfOpen();
