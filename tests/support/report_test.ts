@@ -16,7 +16,7 @@ Deno.test("summarize() counts passed, failed and skipped tests", () => {
   assertEquals(summarize(xml, 1), {
     passed: 1,
     failed: 1,
-    skipped: ["./a_test.ts: c > d (skipped: no <root> (here))"],
+    skipped: ["c > d (skipped: no <root> (here))"],
     unexplained: [],
   });
 });
