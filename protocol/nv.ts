@@ -136,6 +136,13 @@ export class Nv {
     return this.#entries;
   }
 
+  /** A copy in which no entry has this name. */
+  without(name: string): Nv {
+    const rest = new Nv();
+    for (const entry of this.#entries) if (entry.name !== name) rest.#append(entry);
+    return rest;
+  }
+
   /** Whether there is an entry of this name, of whatever type. */
   has(name: string): boolean {
     return this.#firstByName.has(name);

@@ -291,3 +291,16 @@ Deno.test("Nv adders refuse what is a bug of the caller", () => {
   ];
   for (const bug of bugs) assertThrows(bug, AssertionFailed, undefined, String(bug));
 });
+
+Deno.test("Nv.without() leaves out every entry of the name, and keeps the others as they are", () => {
+  const block = concat(
+    new Nv().addU8("a", 1).addU8("b", 2).encode(),
+    new Nv().addString("a", "again").addU16("c", 3).encode(),
+    new Nv().addU8("c", 4).encode(),
+  );
+  const nv = Nv.decode(block);
+  assertEquals(nv.without("a").entries().map(({ name }) => name), ["b", "c", "c"]);
+  assertEquals(nv.without("a").u16("c"), 3);
+  assertEquals(nv.without("none").encode(), block);
+  assertEquals(nv.u8("a"), 1, "the original is as it was");
+});
