@@ -6,7 +6,7 @@
 import { Node, RESOURCE } from "../support/cluster.ts";
 import { isAlive, killHard, run } from "../support/process.ts";
 import { waitFor } from "../support/wait.ts";
-import type { FaultyComponent } from "./faulty_component.ts";
+import type { Component } from "./component.ts";
 import type { Side } from "./network.ts";
 import type { Processes } from "./plan.ts";
 
@@ -40,8 +40,8 @@ export interface ChaosNodeOptions {
 /** See the module. */
 export class ChaosNode extends Node {
   readonly side: Side;
-  /** Stands in front of the component's file, where this node's component can fail. */
-  faultyComponent: FaultyComponent | undefined;
+  /** Stands in front of the component's file, where the component is more than a file. */
+  component: Component | undefined;
   /** Whether the daemon has been started and not been killed or stopped by the test. */
   running = false;
   readonly #frozen = new Set<number>();
@@ -62,7 +62,7 @@ export class ChaosNode extends Node {
   }
 
   override get componentPath(): string {
-    return this.faultyComponent?.path ?? this.imagePath;
+    return this.component?.path ?? this.imagePath;
   }
 
   override async start(): Promise<void> {
@@ -111,6 +111,17 @@ export class ChaosNode extends Node {
     await this.waitGone();
   }
 
+  /** kill -9 of everything, and the component loses what was not flushed. */
+  async cutPower(): Promise<void> {
+    const workers = await this.findWorkers();
+    workers.forEach(killHard);
+    killHard(this.pid);
+    this.component?.cutPower();
+    this.running = false;
+    await this.killMain();
+    await this.waitGone();
+  }
+
   /** Waits until no worker of a daemon that was killed is left. */
   async waitGone(): Promise<void> {
     for (const pid of this.#workerPids) {
@@ -144,7 +155,7 @@ export class ChaosNode extends Node {
     this.running = false;
     this.#workerPids.forEach(killHard);
     await this.killMain();
-    await this.faultyComponent?.[Symbol.asyncDispose]();
+    await this.component?.[Symbol.asyncDispose]();
   }
 }
 

@@ -6,7 +6,7 @@
 import { firstDifference, RESOURCE } from "../support/cluster.ts";
 import { waitFor } from "../support/wait.ts";
 import { ChaosNode, NODE_VARIABLE, type NodeStatus } from "./chaos_node.ts";
-import { FaultyComponent } from "./faulty_component.ts";
+import { Component } from "./component.ts";
 import type { Journal } from "./journal.ts";
 import { BLOCK_BYTES } from "./ledger.ts";
 import { type Network, otherSide, type Side } from "./network.ts";
@@ -144,7 +144,7 @@ export class Pair {
   /** The data area of a node's component. */
   async readData(node: ChaosNode): Promise<Uint8Array<ArrayBuffer>> {
     const { offsetBytes, dataBytes } = await node.layout();
-    const all = await Deno.readFile(node.imagePath);
+    const all = await Deno.readFile(node.componentPath);
     return all.subarray(offsetBytes, offsetBytes + dataBytes);
   }
 
@@ -197,12 +197,13 @@ export class Pair {
   }
 
   async #prepare(): Promise<void> {
-    const { faultyDisk } = this.episode;
+    const { component } = this.episode;
     for (const node of this.nodes) {
       Deno.writeFileSync(node.imagePath, new Uint8Array());
       Deno.truncateSync(node.imagePath, COMPONENT_BYTES);
-      if (faultyDisk?.side !== node.side) continue;
-      node.faultyComponent = await FaultyComponent.create(node.imagePath, faultyDisk);
+      const plain = component?.kind === "failing" && component.side !== node.side;
+      if (component === undefined || plain) continue;
+      node.component = await Component.create(node.imagePath, component);
     }
     const [a] = this.nodes;
     const hookPath = `${this.folder}/hook.sh`;

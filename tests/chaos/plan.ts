@@ -22,8 +22,18 @@ export type Role = "primary" | "secondary";
 export type Processes = "main" | "worker" | "both";
 
 export type Fault =
-  /** kill -9, after some time frozen. `promote`: the other node takes over, where that is allowed. */
-  | { kind: "kill"; role: Role; what: Processes; frozenMs: number; promote: boolean }
+  /**
+   * kill -9, after some time frozen or without the cable. `promote`: the other node takes over,
+   * where that is allowed.
+   */
+  | {
+    kind: "kill";
+    role: Role;
+    what: Processes;
+    promote: boolean;
+    before: "nothing" | "frozen" | "no-cable";
+    beforeMs: number;
+  }
   /** kill -9 of everything on both nodes. */
   | { kind: "kill-pair" }
   /** SIGSTOP, later SIGCONT. */
@@ -36,6 +46,8 @@ export type Fault =
   | { kind: "swap" }
   /** SIGTERM, and a new start. */
   | { kind: "restart"; role: Role }
+  /** kill -9 of everything on a node, whose component loses what was not flushed. */
+  | { kind: "power-cut"; role: Role; promote: boolean; noCableMs: number }
   /** The component of one node fails. */
   | { kind: "disk"; durationMs: number }
   /** Both nodes are primary; who takes writes. Only as the last fault of a round. */
@@ -55,12 +67,12 @@ export interface Round {
   steps: Step[];
 }
 
-/** Which component can fail, and how. */
-export interface FaultyDisk {
-  side: 0 | 1;
-  operation: "pread" | "pwrite";
-  ratePercent: number;
-}
+/** A component that is more than a file. */
+export type ComponentKind =
+  /** Of one node: can be told to fail. */
+  | { kind: "failing"; side: 0 | 1; operation: "pread" | "pwrite"; ratePercent: number }
+  /** Of both nodes: loses in a power cut what was not flushed. */
+  | { kind: "volatile" };
 
 export interface Episode {
   number: number;
@@ -68,18 +80,21 @@ export interface Episode {
   checksum: "none" | "crc32" | "sha256";
   compression: "none" | "hole" | "lzf";
   metaflush: "on" | "off";
-  faultyDisk: FaultyDisk | undefined;
+  /** Undefined: plain files. */
+  component: ComponentKind | undefined;
 }
 
 const MODES: readonly ReplicationMode[] = ["fullsync", "memsync", "async"];
-/** Every third episode, and not always in the same mode. */
-const FAULTY_DISK_EVERY = 4;
+/** Components of the episodes, in turn. As long as it has no factor in common with the modes. */
+const COMPONENT_TURNS = ["plain", "volatile", "plain", "failing"] as const;
 /** Shorter and longer than it takes to give up a link. */
 const SHORT_MS = 400;
 const LONG_MS = TIMEOUT_SECONDS * 1000 + 1200;
 
-function kill(role: Role, what: Processes, promote = false, frozenMs = 0): Fault {
-  return { kind: "kill", role, what, promote, frozenMs };
+type Kill = Fault & { kind: "kill" };
+
+function kill(role: Role, what: Processes, more: Partial<Kill> = {}): Fault {
+  return { kind: "kill", role, what, promote: false, before: "nothing", beforeMs: 0, ...more };
 }
 
 /** All first faults of a round but the disk's. */
@@ -87,12 +102,16 @@ const DECK: readonly Fault[] = [
   kill("primary", "main"),
   kill("primary", "worker"),
   kill("primary", "both"),
-  kill("primary", "main", true),
-  kill("primary", "both", true),
-  kill("primary", "both", true, 300),
+  kill("primary", "main", { promote: true }),
+  kill("primary", "both", { promote: true }),
+  kill("primary", "both", { promote: true, before: "frozen", beforeMs: 300 }),
+  // A machine that dies: what is in its socket buffers never leaves it.
+  kill("primary", "both", { promote: true, before: "no-cable", beforeMs: 20 }),
+  kill("primary", "both", { promote: true, before: "no-cable", beforeMs: SHORT_MS }),
   kill("secondary", "main"),
   kill("secondary", "worker"),
   kill("secondary", "both"),
+  kill("secondary", "both", { before: "no-cable", beforeMs: 20 }),
   { kind: "kill-pair" },
   { kind: "freeze", role: "primary", what: "main", durationMs: LONG_MS },
   { kind: "freeze", role: "primary", what: "worker", durationMs: SHORT_MS },
@@ -115,6 +134,14 @@ const DECK: readonly Fault[] = [
   { kind: "two-primaries", writers: "first" },
   { kind: "two-primaries", writers: "second" },
   { kind: "two-primaries", writers: "none" },
+];
+
+/** First faults of rounds in which the components are volatile, beside the deck. */
+const POWER_CUTS: readonly Fault[] = [
+  { kind: "power-cut", role: "secondary", promote: false, noCableMs: 0 },
+  { kind: "power-cut", role: "secondary", promote: false, noCableMs: SHORT_MS },
+  { kind: "power-cut", role: "primary", promote: true, noCableMs: 0 },
+  { kind: "power-cut", role: "primary", promote: true, noCableMs: SHORT_MS },
 ];
 
 /** What may follow in the same round. */
@@ -147,9 +174,8 @@ export function episodeOf(roundNumber: number): number {
   return Math.floor(roundNumber / EPISODE_ROUNDS);
 }
 
-/** Whether a component of the episode can fail. */
-function hasFaultyDisk(episodeNumber: number): boolean {
-  return episodeNumber % FAULTY_DISK_EVERY === FAULTY_DISK_EVERY - 1;
+function componentTurn(episodeNumber: number): typeof COMPONENT_TURNS[number] {
+  return pickAt(COMPONENT_TURNS, episodeNumber % COMPONENT_TURNS.length);
 }
 
 /** The configuration of an episode; numbers start at 0. */
@@ -161,11 +187,19 @@ export function drawEpisode(seed: number, number: number): Episode {
     checksum: pick(random, ["none", "none", "crc32", "sha256"] as const),
     compression: pick(random, ["hole", "hole", "none", "lzf"] as const),
     metaflush: pick(random, ["on", "on", "off"] as const),
-    faultyDisk: !hasFaultyDisk(number) ? undefined : {
-      side: pick(random, [0, 1] as const),
-      operation: pick(random, ["pread", "pwrite", "pwrite"] as const),
-      ratePercent: pick(random, [5, 100]),
-    },
+    component: drawComponent(random, number),
+  };
+}
+
+function drawComponent(random: Random, episodeNumber: number): ComponentKind | undefined {
+  const kind = componentTurn(episodeNumber);
+  if (kind === "plain") return undefined;
+  if (kind === "volatile") return { kind };
+  return {
+    kind,
+    side: pick(random, [0, 1] as const),
+    operation: pick(random, ["pread", "pwrite", "pwrite"] as const),
+    ratePercent: pick(random, [5, 100]),
   };
 }
 
@@ -180,18 +214,23 @@ export function drawRound(seed: number, number: number): Round {
   return { number, seed: random.next(), warmupMs: 200 + random.below(1000), steps };
 }
 
-function isDiskRound(number: number): boolean {
-  return hasFaultyDisk(episodeOf(number)) && number % 2 === 1;
+/** Every second round of an episode whose components are no plain files is about them. */
+function isComponentRound(number: number): boolean {
+  return componentTurn(episodeOf(number)) !== "plain" && number % 2 === 1;
 }
 
 function firstFault(seed: number, number: number): Fault {
-  if (isDiskRound(number)) {
-    return { kind: "disk", durationMs: 300 + stream(seed, 3, number).below(1200) };
-  }
+  if (isComponentRound(number)) return componentFault(seed, number);
   let position = 0;
-  for (let earlier = 0; earlier < number; earlier++) if (!isDiskRound(earlier)) position++;
+  for (let earlier = 0; earlier < number; earlier++) if (!isComponentRound(earlier)) position++;
   const deck = shuffled(stream(seed, 4, Math.floor(position / DECK.length)), DECK);
   return pickAt(deck, position % DECK.length);
+}
+
+function componentFault(seed: number, number: number): Fault {
+  const random = stream(seed, 3, number);
+  if (componentTurn(episodeOf(number)) === "volatile") return pick(random, POWER_CUTS);
+  return { kind: "disk", durationMs: 300 + random.below(1200) };
 }
 
 function pickAt<T>(values: readonly T[], index: number): T {
@@ -200,13 +239,17 @@ function pickAt<T>(values: readonly T[], index: number): T {
   return value;
 }
 
+function takesOver(promote: boolean): string {
+  return promote ? "; the other node takes over" : "";
+}
+
 /** A fault in words. */
 export function describeFault(fault: Fault): string {
   switch (fault.kind) {
     case "kill": {
-      const frozen = fault.frozenMs === 0 ? "" : ` after ${fault.frozenMs} ms of SIGSTOP`;
-      return `kill -9 of ${fault.what} on the ${fault.role}${frozen}` +
-        (fault.promote ? ", the other node takes over" : "");
+      const { what, role, before, beforeMs, promote } = fault;
+      const text = before === "nothing" ? "" : `, for ${beforeMs} ms ${before} before`;
+      return `kill -9 of ${what} on the ${role}${text}${takesOver(promote)}`;
     }
     case "kill-pair":
       return "kill -9 of everything on both nodes";
@@ -220,6 +263,9 @@ export function describeFault(fault: Fault): string {
       return "roles change hands";
     case "restart":
       return `restart of the ${fault.role}'s daemon`;
+    case "power-cut":
+      return `power cut of the ${fault.role}, ${fault.noCableMs} ms after its cable` +
+        takesOver(fault.promote);
     case "disk":
       return `a component fails for ${fault.durationMs} ms`;
     case "two-primaries":

@@ -1,13 +1,22 @@
 /** The schedule: repeatable, and nothing is left out. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { describeFault, drawEpisode, drawRound, EPISODE_ROUNDS, episodeOf } from "./plan.ts";
+import {
+  describeFault,
+  drawEpisode,
+  drawRound,
+  EPISODE_ROUNDS,
+  episodeOf,
+  TIMEOUT_SECONDS,
+} from "./plan.ts";
 
 const SEED = 4711;
 
 function firstFaults(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, number) => {
     const fault = drawRound(seed, number).steps[0]?.fault;
-    return fault?.kind === "disk" ? "disk" : fault === undefined ? "" : describeFault(fault);
+    if (fault === undefined) return "";
+    const ofComponent = fault.kind === "disk" || fault.kind === "power-cut";
+    return ofComponent ? fault.kind : describeFault(fault);
   });
 }
 
@@ -22,9 +31,9 @@ Deno.test("another seed gives other rounds", () => {
   assertNotEquals(firstFaults(1, 20), firstFaults(2, 20));
 });
 
-Deno.test("forty rounds, about five minutes, show every kind of fault", () => {
+Deno.test("fifty rounds, five to six minutes, show every kind of fault", () => {
   for (let seed = 0; seed < 50; seed++) {
-    const kinds = new Set(firstFaults(seed, 40));
+    const kinds = new Set(firstFaults(seed, 50));
     assertEquals(kinds.size, new Set(firstFaults(seed, 400)).size, `seed ${seed}`);
   }
 });
@@ -36,15 +45,30 @@ Deno.test("the modes take turns", () => {
   }
 });
 
-Deno.test("disks fail only in episodes that have one that can", () => {
-  let diskRounds = 0;
+for (const [kind, component] of [["disk", "failing"], ["power-cut", "volatile"]] as const) {
+  Deno.test(`${kind}: only in episodes whose components are ${component}`, () => {
+    let rounds = 0;
+    for (let number = 0; number < 400; number++) {
+      const { steps } = drawRound(SEED, number);
+      if (!steps.some(({ fault }) => fault.kind === kind)) continue;
+      rounds++;
+      assertEquals(drawEpisode(SEED, episodeOf(number)).component?.kind, component);
+    }
+    assert(rounds > 400 / EPISODE_ROUNDS / 4, `${rounds}`);
+  });
+}
+
+Deno.test("a primary that is to lose its role by a crash has not given up its peer before", () => {
   for (let number = 0; number < 400; number++) {
-    const { steps } = drawRound(SEED, number);
-    if (!steps.some(({ fault }) => fault.kind === "disk")) continue;
-    diskRounds++;
-    assert(drawEpisode(SEED, episodeOf(number)).faultyDisk !== undefined);
+    for (const { fault } of drawRound(SEED, number).steps) {
+      const noCableMs = fault.kind === "power-cut"
+        ? fault.noCableMs
+        : fault.kind === "kill" && fault.before === "no-cable"
+        ? fault.beforeMs
+        : 0;
+      assert(noCableMs < TIMEOUT_SECONDS * 1000 / 2, describeFault(fault));
+    }
   }
-  assert(diskRounds > 400 / EPISODE_ROUNDS / 4, `${diskRounds}`);
 });
 
 Deno.test("nothing follows two primaries in the same round", () => {

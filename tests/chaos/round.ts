@@ -33,6 +33,8 @@ export interface RoundEnv {
   journal: Journal;
 }
 
+type Kill = Fault & { kind: "kill" };
+type PowerCut = Fault & { kind: "power-cut" };
 type TwoPrimaries = Fault & { kind: "two-primaries" };
 
 function hasSplitBrain({ fault }: Step): boolean {
@@ -99,6 +101,8 @@ class RoundRun {
     switch (fault.kind) {
       case "kill":
         return await this.#kill(fault);
+      case "power-cut":
+        return await this.#cutPower(fault);
       case "kill-pair":
         return await this.#killPair();
       case "freeze":
@@ -119,22 +123,37 @@ class RoundRun {
     }
   }
 
-  async #kill({ role, what, frozenMs, promote }: Fault & { kind: "kill" }): Promise<void> {
+  async #kill({ role, what, before, beforeMs, promote }: Kill): Promise<void> {
     const node = this.#pair.byRole(role);
-    const current = this.#secondaryIsCurrent;
+    const takesOver = role === "primary" && promote && this.#mayPromote();
     this.#secondaryIsCurrent = false;
-    if (frozenMs > 0) {
-      await node.freeze("both");
-      await this.writer.writeFor(frozenMs);
-    }
+    if (before === "frozen") await node.freeze("both");
+    if (before === "no-cable") await this.#pair.network.setCable(node.side, "down");
+    await this.writer.writeFor(beforeMs);
     await node.kill(what);
     node.thaw();
-    if (role === "primary" && promote && this.#mayPromote(current)) await this.#promoteOther();
+    await this.#pair.network.heal();
+    if (takesOver) await this.#promoteOther();
     else if (!node.running) await this.#startAs(node, role);
   }
 
-  #mayPromote(secondaryWasCurrent: boolean): boolean {
-    const allowed = secondaryWasCurrent && this.#pair.episode.replication !== "async";
+  async #cutPower({ role, noCableMs, promote }: PowerCut): Promise<void> {
+    const node = this.#pair.byRole(role);
+    const takesOver = role === "primary" && promote && this.#mayPromote();
+    // A primary that goes on alone afterwards may have lost what its user had not flushed.
+    if (role === "primary" && !takesOver) return;
+    this.#secondaryIsCurrent = false;
+    await this.#pair.network.setCable(node.side, "down");
+    await this.writer.writeFor(noCableMs);
+    await node.cutPower();
+    await this.#pair.network.heal();
+    await node.component?.restorePower();
+    if (takesOver) await this.#promoteOther();
+    else await this.#startAs(node, role);
+  }
+
+  #mayPromote(): boolean {
+    const allowed = this.#secondaryIsCurrent && this.#pair.episode.replication !== "async";
     if (!allowed) this.#note("no promotion: the other node may lack something");
     return allowed;
   }
@@ -213,8 +232,8 @@ class RoundRun {
 
   /** While it lasts, requests may fail: the errors are the disk's, and the user is told of them. */
   async #failDisk(durationMs: number): Promise<void> {
-    const node = this.#pair.nodes.find(({ faultyComponent }) => faultyComponent !== undefined);
-    const component = node?.faultyComponent;
+    const node = this.#pair.nodes.find(({ component }) => component !== undefined);
+    const component = node?.component;
     if (node === undefined || component === undefined) {
       throw new Error("No component of this episode can fail");
     }
