@@ -17,6 +17,8 @@ import type { PeerAnswer, PrimaryHello } from "./sync_decision.ts";
 export interface PrimaryCountersEnv {
   readonly store: MetadataStore;
   readonly log: Log;
+  /** The map on disk had no mark when the role began. */
+  readonly blank: boolean;
   /** A random u64 that is not 0. */
   readonly randomResuid: () => bigint;
   /** The raised localcnt is on disk (0), or could not be written. */
@@ -69,7 +71,8 @@ export class PrimaryCounters {
     this.#raising = true;
     const localcnt = this.metadata.localcnt + 1n;
     this.#env.log.debug(1, `Increasing localcnt to ${localcnt}.`);
-    this.#update({ localcnt }, (errno) => {
+    // A node with data is never taken for one that was not used yet.
+    this.#update({ localcnt, resuid: this.#resuid() }, (errno) => {
       this.#raising = false;
       if (errno !== 0) this.#raised = false;
       this.#env.raised(errno);
@@ -83,13 +86,20 @@ export class PrimaryCounters {
       this.#env.store.whenSettled(answer);
       return;
     }
+    this.#update({ resuid: this.#resuid() }, answer);
+  }
+
+  /** Ours, drawn where there is none yet. */
+  #resuid(): bigint {
+    if (this.metadata.resuid !== 0n) return this.metadata.resuid;
     this.#drewResuid = true;
-    this.#update({ resuid: this.#env.randomResuid() }, answer);
+    return this.#env.randomResuid();
   }
 
   #hello(): PrimaryHello {
     const { resuid, localcnt, remotecnt } = this.metadata;
-    const untouched = !this.#everWritten && !this.#everLinked && localcnt === 0n;
+    const untouched = this.#env.blank && !this.#everWritten && !this.#everLinked &&
+      localcnt === 0n;
     return { resuid, localcnt, remotecnt, virgin: this.#drewResuid && untouched };
   }
 
@@ -110,12 +120,16 @@ export class PrimaryCounters {
   }
 
   /** Takes over the secondary's counters; `done` is called if ours have to be written for it. */
-  meet(answer: PeerAnswer, done: () => void): void {
+  meet(answer: PeerAnswer, done: (errno: number) => void): void {
     this.#everLinked = true;
     this.#peerLocalcnt = answer.localcnt;
     this.#peerRemotecnt = answer.remotecnt;
-    // Only we have the data: a secondary that was never used must not pass for our equal.
-    if (answer.virgin && this.metadata.localcnt === 0n) this.#update({ localcnt: 1n }, done);
+    if (!answer.virgin) return;
+    // Only we have the data: a secondary that was never used must not pass for our equal, and what
+    // we know of the one before it says nothing about it.
+    const { localcnt, remotecnt } = this.metadata;
+    if (localcnt !== 0n && remotecnt === answer.localcnt) return;
+    this.#update({ localcnt: localcnt || 1n, remotecnt: answer.localcnt }, done);
   }
 
   /** The secondary has raised its localcnt because our component has failed. */
@@ -123,14 +137,22 @@ export class PrimaryCounters {
     this.#peerLocalcnt += 1n;
   }
 
-  /** Both nodes hold the same: from now on each knows the other's localcnt. */
-  inSync(): void {
+  /**
+   * Both nodes hold the same: from now on each knows the other's localcnt. A write that this node
+   * takes alone from here on raises it again, even if the disk has not got so far.
+   *
+   * @param done Called once that is on disk, or cannot be written.
+   */
+  inSync(done: (errno: number) => void): void {
     this.#raised = false;
     const localcnt = this.#peerRemotecnt;
     const remotecnt = this.#peerLocalcnt;
-    if (this.metadata.localcnt === localcnt && this.metadata.remotecnt === remotecnt) return;
+    if (this.metadata.localcnt === localcnt && this.metadata.remotecnt === remotecnt) {
+      this.#env.store.whenSettled(done);
+      return;
+    }
     this.#env.log.debug(1, `Setting localcnt to ${localcnt} and remotecnt to ${remotecnt}.`);
-    this.#update({ localcnt, remotecnt }, () => {});
+    this.#update({ localcnt, remotecnt }, done);
   }
 
   #update(change: Partial<Metadata>, done: (errno: number) => void): void {

@@ -49,7 +49,10 @@ export class Joining {
     this.#current = { link, answer };
     this.#merge(answer);
     if (!this.#env.service.out) this.#env.mapWriter.kick();
-    this.#env.counters.meet(answer, () => this.tryJoin());
+    this.#env.counters.meet(answer, (errno) => {
+      if (errno === 0) this.tryJoin();
+      else if (this.#current?.link === link) this.giveUp("the counters cannot be stored");
+    });
     this.tryJoin();
   }
 

@@ -33,7 +33,7 @@ export class MetadataStore {
     return this.#current;
   }
 
-  /** Nothing is on its way to the disk. */
+  /** What is in memory is on stable storage: nothing is on its way, and the last write succeeded. */
   get settled(): boolean {
     return this.#writing === undefined && !this.#unwritten;
   }
@@ -46,11 +46,16 @@ export class MetadataStore {
     this.#kick();
   }
 
-  /** Calls back when everything changed so far is durable: at once if it is. */
+  /**
+   * Calls back when everything changed so far is durable: at once if it is. What could not be
+   * written is tried again.
+   */
   whenSettled(done: Done): void {
     if (this.settled) done(0);
-    else if (this.#unwritten) this.#waiting.push(done);
-    else this.#writing?.push(done);
+    else if (this.#unwritten) {
+      this.#waiting.push(done);
+      this.#kick();
+    } else this.#writing?.push(done);
   }
 
   #kick(): void {
@@ -74,7 +79,8 @@ export class MetadataStore {
   #finish(errno: number): void {
     const waiters = this.#writing ?? [];
     this.#writing = undefined;
-    this.#kick();
+    if (this.#waiting.length > 0) this.#kick();
+    else if (errno !== 0) this.#unwritten = true;
     for (const done of waiters) done(errno);
   }
 }

@@ -106,6 +106,7 @@ export class Primary {
     this.#counters = new PrimaryCounters({
       store: this.#metadata,
       log: env.log,
+      blank: this.#activemap.dirtyCount === 0,
       randomResuid: env.randomResuid,
       raised: (errno) => this.#path.countersRaised(errno),
     });
@@ -329,11 +330,16 @@ export class Primary {
     else this.#sync.resume();
   }
 
-  /** Both nodes hold the same. */
+  /** Both nodes hold the same; that is said once it is on disk, too. */
   #inSync(): void {
+    const { link } = this.#remote;
     this.#service.inSync();
-    this.#counters.inSync();
     this.#mapWriter.kick();
-    if (this.#sync.finish()) this.#env.events.syncDone();
+    this.#counters.inSync((errno) => {
+      if (link === undefined || this.#remote.link !== link) return;
+      if (errno !== 0) this.#sync.retryLater();
+      else if (this.#activemap.staleCount > 0) this.#sync.resume();
+      else if (this.#sync.finish()) this.#env.events.syncDone();
+    });
   }
 }

@@ -196,7 +196,7 @@ export class Synchroniser implements SyncBlockEngine {
 
   /** Something became stale though the link stands: it is tried again after a while. */
   noteStale(): void {
-    if (this.#link !== undefined && !this.#active && this.#timer === 0) this.#retryLater();
+    if (this.#link !== undefined && !this.#active && this.#timer === 0) this.#complain();
   }
 
   // ---- issuing blocks ----
@@ -342,7 +342,7 @@ export class Synchroniser implements SyncBlockEngine {
   /** All that could be copied has been. */
   #passOver(): void {
     if (this.#env.activemap.staleCount > 0) {
-      if (this.#timer === 0) this.#retryLater();
+      if (this.#timer === 0) this.#complain();
       return;
     }
     if (this.#handedOver) return;
@@ -350,11 +350,17 @@ export class Synchroniser implements SyncBlockEngine {
     this.#env.copied(this.#copiedBytes);
   }
 
-  #retryLater(): void {
+  #complain(): void {
     this.#env.log.warning(
       `Unable to synchronize ${humanize(this.#env.activemap.staleBytes)}, ` +
         `trying again in ${RETRY_MS / 1000}s.`,
     );
+    this.retryLater();
+  }
+
+  /** Goes on after a while: something that it takes has failed. */
+  retryLater(): void {
+    if (this.#timer !== 0) return;
     this.#timer = this.#env.timers.setTimer(RETRY_MS, () => {
       this.#timer = 0;
       this.#failed.clear();
