@@ -83,7 +83,7 @@ export class Settlement {
   // ---- the user is told ----
 
   #acknowledge(transfer: Transfer): void {
-    if (transfer.changesData && !this.#mayAcknowledgeChange(transfer)) return;
+    if (transfer.kind !== "read" && !this.#mayAcknowledge(transfer)) return;
     transfer.acknowledged = true;
     const user = transfer.user;
     if (user === undefined) return;
@@ -99,13 +99,13 @@ export class Settlement {
     }
   }
 
-  /** Where one node alone has a change, its counters must say so before the user is told. */
-  #mayAcknowledgeChange(transfer: Transfer): boolean {
+  /** Where one node alone has done it, its counters must say so before the user is told. */
+  #mayAcknowledge(transfer: Transfer): boolean {
     const { counters, service } = this.#env;
     if (service.behind && transfer.peerLacksIt && transfer.localErrno === 0) {
       transfer.localErrno = ERRNO.EIO;
     }
-    if (counters.raising && transfer.peerLacksIt) {
+    if (counters.raising && transfer.changesData && transfer.peerLacksIt) {
       if (!transfer.awaitsCounters) this.#awaitingCounters.push(transfer);
       transfer.awaitsCounters = true;
       return false;
