@@ -1,5 +1,6 @@
 /**
- * A component in memory whose unflushed sectors a power cut may drop.
+ * A component in memory: a process may be killed at any operation, and a power cut takes unflushed
+ * sectors, each by itself.
  * @module
  */
 import { ERRNO } from "../../base/errno.ts";
@@ -13,7 +14,7 @@ import {
 import type { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-const SECTOR_BYTES = 512;
+export const SECTOR_BYTES = 512;
 
 export function heapBuffer(byteCount: number): IoBuffer {
   return { bytes: new Uint8Array(byteCount), address: 0n };
@@ -39,25 +40,53 @@ export class CheckedPool implements BufferPool {
 /** The medium: outlives the processes that use it. */
 export class Medium {
   readonly written: Uint8Array<ArrayBuffer>;
-  readonly #durable: Uint8Array<ArrayBuffer>;
+  /** What a power cut leaves at least. */
+  readonly durable: Uint8Array<ArrayBuffer>;
   constructor(byteCount: number) {
     this.written = new Uint8Array(byteCount);
-    this.#durable = new Uint8Array(byteCount);
+    this.durable = new Uint8Array(byteCount);
   }
 
+  /** Changes whenever {@link durable} may have changed. */
+  flushCount = 0;
+
   flush(): void {
-    this.#durable.set(this.written);
+    this.flushCount++;
+    this.durable.set(this.written);
   }
 
   /** Each sector that was not flushed is kept or lost. */
   powerCut(random: Random): void {
     for (let at = 0; at < this.written.length; at += SECTOR_BYTES) {
       if (random.chance(0.5)) {
-        this.written.set(this.#durable.subarray(at, at + SECTOR_BYTES), at);
+        this.written.set(this.durable.subarray(at, at + SECTOR_BYTES), at);
       }
     }
-    this.#durable.set(this.written);
+    this.flush();
   }
+}
+
+/** What goes wrong on a component. */
+export interface DiskFaults {
+  /** Chance that a job fails that touches data. */
+  dataErrorChance: number;
+  /** Chance that a write of map or metadata fails. */
+  metaErrorChance: number;
+  /** Where data begins. */
+  dataOffsetBytes: number;
+  /** The component cannot discard, or has no cache to flush. */
+  deleteUnsupported: boolean;
+  flushUnsupported: boolean;
+}
+
+/** Where in the life of an operation its process dies. */
+export type CrashMoment = "before" | "torn" | "after";
+
+interface Pending {
+  readonly job: DiskJob;
+  readonly op: DiskOp;
+  readonly at: number;
+  readonly length: number;
 }
 
 /** One process's view of a medium: jobs take a while and finish in any order. */
@@ -65,59 +94,102 @@ export class MemoryDisk implements Disk {
   readonly #medium: Medium;
   readonly #random: Random;
   readonly #scheduler: Scheduler;
-  /** Chance that a job fails that lies at `failFromBytes` or beyond. */
-  failChance = 0;
-  failFromBytes = 0;
+  readonly #faults: DiskFaults;
+  readonly #pending = new Set<Pending>();
   #alive = true;
+  #crash: { afterCount: number; moment: CrashMoment; die: () => boolean } | undefined = undefined;
 
-  constructor(medium: Medium, random: Random, scheduler: Scheduler) {
+  constructor(medium: Medium, random: Random, scheduler: Scheduler, faults: DiskFaults) {
     this.#medium = medium;
     this.#random = random;
     this.#scheduler = scheduler;
+    this.#faults = faults;
   }
 
-  /** The process is gone: what it had submitted happens or not, nobody is told. */
+  /** Jobs that are not over. */
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /**
+   * Lets the process die at one of its next operations.
+   *
+   * @param die Ends it, or returns false where it cannot die now: then it lives on.
+   */
+  crashAt(afterCount: number, moment: CrashMoment, die: () => boolean): void {
+    this.#crash = { afterCount, moment, die };
+  }
+
+  /** The process is gone: what it had submitted happens, wholly or in part, or not. */
   kill(): void {
+    if (!this.#alive) return;
     this.#alive = false;
+    for (const pending of this.#pending) {
+      if (this.#random.chance(0.5)) this.#perform(pending, this.#random.chance(0.3));
+    }
+    this.#pending.clear();
   }
 
   submit(job: DiskJob): void {
-    const copy = {
-      op: job.op,
-      at: job.offsetBytes,
-      length: job.lengthBytes,
-    };
+    const pending = { job, op: job.op, at: job.offsetBytes, length: job.lengthBytes };
+    this.#pending.add(pending);
     this.#scheduler.after(this.#random.below(20), () => {
-      if (!this.#alive) return;
-      const errno = this.#perform(job, copy.op, copy.at, copy.length);
+      if (!this.#alive || this.#crashes(pending)) return;
+      const errno = this.#result(pending);
+      if (errno === 0) this.#perform(pending, false);
+      else if (errno === ERRNO.EIO && this.#random.chance(0.3)) this.#perform(pending, true);
       this.#scheduler.after(this.#random.below(5), () => {
-        if (this.#alive) job.diskDone(errno);
+        if (!this.#alive) return;
+        this.#pending.delete(pending);
+        job.diskDone(errno);
       });
     });
   }
 
-  #perform(job: DiskJob, op: DiskOp, at: number, length: number): number {
+  #crashes(pending: Pending): boolean {
+    const crash = this.#crash;
+    if (crash === undefined || crash.afterCount-- > 0) return false;
+    this.#crash = undefined;
+    this.#pending.delete(pending);
+    if (!crash.die()) {
+      this.#pending.add(pending);
+      return false;
+    }
+    if (crash.moment !== "before") this.#perform(pending, crash.moment === "torn");
+    return true;
+  }
+
+  #result({ op, at, length }: Pending): number {
+    const { dataErrorChance, metaErrorChance, dataOffsetBytes } = this.#faults;
+    if (at + length > this.#medium.written.length) return ERRNO.EINVAL;
+    if (op === DiskOp.flush && this.#faults.flushUnsupported) return ERRNO.EOPNOTSUPP;
+    if (op === DiskOp.delete && this.#faults.deleteUnsupported) return ERRNO.EOPNOTSUPP;
+    const touchesData = op === DiskOp.flush || at >= dataOffsetBytes;
+    const chance = touchesData ? dataErrorChance : metaErrorChance;
+    return this.#random.chance(chance) ? ERRNO.EIO : 0;
+  }
+
+  #perform({ job, op, at, length }: Pending, torn: boolean): void {
+    if (op === DiskOp.flush) {
+      if (!torn) this.#medium.flush();
+      return;
+    }
     const { written } = this.#medium;
-    if (at + length > written.length) return ERRNO.EINVAL;
-    if (at >= this.failFromBytes && length > 0 && this.#random.chance(this.failChance)) {
-      return ERRNO.EIO;
-    }
     const from = job.bufferOffsetBytes;
-    switch (op) {
-      case DiskOp.read:
-        job.buffer?.bytes.set(written.subarray(at, at + length), from);
-        return 0;
-      case DiskOp.write:
-        if (job.buffer === undefined) return ERRNO.EFAULT;
-        written.set(job.buffer.bytes.subarray(from, from + length), at);
-        return 0;
-      case DiskOp.delete:
-      case DiskOp.zero:
-        written.fill(0, at, at + length);
-        return 0;
-      case DiskOp.flush:
-        this.#medium.flush();
-        return 0;
+    if (op === DiskOp.read) {
+      if (this.#alive) job.buffer?.bytes.set(written.subarray(at, at + length), from);
+      return;
     }
+    for (let done = 0; done < length; done += SECTOR_BYTES) {
+      if (torn && this.#random.chance(0.5)) continue;
+      if (op !== DiskOp.write) written.fill(0, at + done, at + done + SECTOR_BYTES);
+      else {
+        const start = from + done;
+        const data = job.buffer?.bytes.subarray(start, start + SECTOR_BYTES);
+        if (data === undefined) throw new Error("a write without data");
+        written.set(data, at + done);
+      }
+    }
+    if (this.#faults.flushUnsupported) this.#medium.flush(); // Nothing is cached.
   }
 }
