@@ -118,7 +118,7 @@ Deno.test("random bytes on the replication port are refused, the pair goes on", 
   withUndisturbedPair(async ({ b }) => {
     const random = new Random(testSeed());
     for (let i = 0; i < 100; i++) {
-      const bytes = random.bytes(4 * (1 + random.below(200)));
+      const bytes = random.bytes(4 * (2 + random.below(200)));
       if (i % 2 === 0) bytes.set(framePrefix(2, bytes.length - 5));
       assertEquals(await sendFirst(b, bytes, true), undefined, "closed without an answer");
     }
