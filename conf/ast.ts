@@ -30,6 +30,8 @@ export interface SettingTypes {
   providerNbd: string;
   /** Extension: `sync-rate`, bytes per second; 0 means none. */
   syncRate: number;
+  /** Extension: `secret PATH`, each in the order of the file. */
+  secret: string[];
 }
 
 export type SettingName = keyof SettingTypes;

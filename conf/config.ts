@@ -34,6 +34,11 @@ export interface ResourceConfig {
   metaflush: boolean;
   /** Extension `sync-rate`: most bytes per second that a synchronisation copies; 0 means no limit. */
   syncRateBytesPerSecond: number;
+  /**
+   * Extension `secret`: files with the secrets that the other node may prove to know; the first one
+   * is what this node proves. None: nodes talk to each other as the original's do.
+   */
+  secretPaths: string[];
 }
 
 /** The whole effective configuration of one node. */

@@ -35,6 +35,7 @@ Deno.test("hast.conf(5): the extension line means what the page says", () => {
   const settings = parseConf(`resource r {\n${lines}}`, "f").resources[0]?.settings;
   assertEquals(settings?.providerNbd?.value, "127.0.0.1:10809");
   assertEquals(settings?.syncRate?.value, 50 * 1024 * 1024);
+  assertEquals(settings?.secret?.value, ["/etc/hast.secret"]);
 });
 
 Deno.test("hast.conf(5): the message in DIAGNOSTICS is the one of the program", () => {

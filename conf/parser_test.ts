@@ -161,3 +161,14 @@ Deno.test("parseConf() checks addresses where they are written", () => {
   fails(resource("on n {\nremote a:0\n}"), "Invalid remote address a:0.", "1 to 65535");
   parseConf(resource("on n {\nremote none\n}"), "f");
 });
+
+Deno.test("parseConf() takes two secrets in a section, by absolute path", () => {
+  const file = parseConf(`#+ secret /a\nsecret /b\n${resource("#+ secret /c")}`, "f");
+  assertEquals(file.settings.secret?.value, ["/a", "/b"]);
+  assertEquals(file.resources[0]?.settings.secret?.value, ["/c"]);
+  fails("secret /a\nsecret /b\nsecret /c", "Too many secrets. (f:3:8: at most 2)");
+  fails("secret hast.secret", "Invalid secret path hast.secret. (f:1:8: it must begin with '/')");
+  fails("secret", "f:1:7", "expected an absolute path after 'secret'");
+  fails(`secret /${"x".repeat(1023)}`, "secret argument is too long.");
+  fails("on n {\nsecret /a\n}", "'secret' may stand outside of all sections or in a 'resource'");
+});

@@ -53,11 +53,12 @@ const STATEMENT: Readonly<Record<Field, string>> = {
   sourceAddress: "source",
   providerNbd: "provider nbd",
   syncRateBytesPerSecond: "sync-rate",
+  secretPaths: "secret",
 };
 
 /** With another value of these the disk of a primary would be another disk, or elsewhere. */
 const DISK: ReadonlySet<string> = new Set(["name", "local", "provider nbd"]);
-const CONNECTION: ReadonlySet<string> = new Set(["remote", "source"]);
+const CONNECTION: ReadonlySet<string> = new Set(["remote", "source", "secret"]);
 /** Means nothing to a secondary. */
 const OF_PRIMARY: ReadonlySet<string> = new Set(["sync-rate"]);
 
@@ -93,8 +94,14 @@ export function planResource(
 
 function changedStatements(before: ResourceConfig, after: ResourceConfig): string[] {
   return Object.entries(STATEMENT)
-    .filter(([field]) => Reflect.get(before, field) !== Reflect.get(after, field))
+    .filter(([field]) => valueOf(before, field) !== valueOf(after, field))
     .map(([, statement]) => statement);
+}
+
+/** A value as something that can be compared. */
+function valueOf(config: ResourceConfig, field: string): unknown {
+  const value: unknown = Reflect.get(config, field);
+  return Array.isArray(value) ? value.join(" ") : value;
 }
 
 function actionFor(role: Role, changed: readonly string[]): ReloadAction {

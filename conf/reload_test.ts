@@ -16,6 +16,7 @@ const CONFIG: ResourceConfig = {
   execPath: undefined,
   metaflush: true,
   syncRateBytesPerSecond: 0,
+  secretPaths: ["/a"],
 };
 
 /** Another value for every field, how hast.conf calls it, what it does to primary and secondary. */
@@ -32,6 +33,7 @@ const CHANGES: [Partial<ResourceConfig>, string, primary: string, secondary: str
   [{ execPath: "/hook" }, "exec", "apply", "restart"],
   [{ metaflush: false }, "metaflush", "apply", "restart"],
   [{ syncRateBytesPerSecond: 1 }, "sync-rate", "apply", "apply"],
+  [{ secretPaths: ["/a", "/b"] }, "secret", "reconnect", "restart"],
 ];
 
 function actionOf(role: Role, changes: Partial<ResourceConfig>): [string, string[]] {

@@ -149,6 +149,7 @@ function resourceSectionOf(resource: ResourceConfig, nodeName: string): Resource
       local: setting(resource.localPath),
       providerNbd: optional(resource.providerNbd),
       syncRate: setting(resource.syncRateBytesPerSecond),
+      secret: resource.secretPaths.length === 0 ? undefined : setting(resource.secretPaths),
     },
     nodes: [{
       nodeName,

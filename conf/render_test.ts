@@ -47,6 +47,7 @@ const SAMPLES: Readonly<Record<SettingName, readonly string[]>> = {
   source: ADDRESSES,
   providerNbd: [...ADDRESSES, "/nbd.sock"],
   syncRate: ["none", "1", "1000", "50M", "3K", "9G"],
+  secret: PATHS.filter((path) => path.startsWith("/")),
 };
 
 class Generator {
@@ -70,7 +71,7 @@ class Generator {
     const settings: Settings = {};
     for (const statement of STATEMENTS) {
       if (!statement.sections.includes(kind) || this.random.below(2) === 0) continue;
-      const times = statement.isList ? 1 + this.random.below(3) : 1;
+      const times = statement.isList ? 1 + this.random.below(2) : 1;
       for (let i = 0; i < times; i++) {
         statement.store(settings, this.pick(SAMPLES[statement.name]), "");
       }

@@ -85,6 +85,7 @@ function resolveResource(
     execPath: first(settings, "exec"),
     metaflush: first(settings, "metaflush") ?? DEFAULTS.metaflush,
     syncRateBytesPerSecond: first(settings, "syncRate") ?? DEFAULTS.syncRate,
+    secretPaths: first(settings, "secret") ?? [],
   };
 }
 

@@ -88,6 +88,14 @@ const INHERITED: Inherited[] = [
     byDefault: 0,
   },
   {
+    levels: gr,
+    statement: "secret",
+    field: "secretPaths",
+    values: ["/a", "/b\nsecret /c", "/d"],
+    read: [["/a"], ["/b", "/c"], ["/d"]],
+    byDefault: [],
+  },
+  {
     levels: rn,
     statement: "local",
     field: "localPath",

@@ -9,6 +9,7 @@
 import type { Setting, SettingName, Settings, SettingTypes } from "./ast.ts";
 import { errorAt, type Place } from "./place.ts";
 import {
+  absolutePath,
   address,
   addressOrNone,
   choice,
@@ -18,6 +19,7 @@ import {
   PATH_BYTES_MAX,
   rate,
   seconds,
+  SECRETS_MAX,
   text,
   type ValueForm,
 } from "./values.ts";
@@ -63,7 +65,7 @@ interface Extras {
   isExtension?: boolean;
 }
 
-function scalar<N extends Exclude<SettingName, "listen">>(
+function scalar<N extends Exclude<SettingName, "listen" | "secret">>(
   name: N,
   sections: readonly SectionKind[],
   form: ValueForm<SettingTypes[N]>,
@@ -83,18 +85,22 @@ function scalar<N extends Exclude<SettingName, "listen">>(
   };
 }
 
-function listen(sections: readonly SectionKind[], form: ValueForm<string>): Statement {
+/** A statement whose repetitions add to the value. */
+function list(
+  name: "listen" | "secret",
+  sections: readonly SectionKind[],
+  form: ValueForm<string>,
+  { countMax, tooMany, ...extras }: Extras & { countMax: number; tooMany: string },
+): Statement {
   return {
-    ...common("listen", sections, form, {}),
+    ...common(name, sections, form, extras),
     isList: true,
     store(settings, word, place) {
-      const value = [...settings.listen?.value ?? [], form.read(word, place)];
-      if (value.length > LISTEN_ADDRESSES_MAX) {
-        throw errorAt("Too many listen addresses.", place, `at most ${LISTEN_ADDRESSES_MAX}`);
-      }
-      settings.listen = { value, place };
+      const value = [...settings[name]?.value ?? [], form.read(word, place)];
+      if (value.length > countMax) throw errorAt(tooMany, place, `at most ${countMax}`);
+      settings[name] = { value, place };
     },
-    printed: (settings) => settings.listen?.value ?? [],
+    printed: (settings) => settings[name]?.value ?? [],
   };
 }
 
@@ -119,7 +125,10 @@ export const STATEMENTS: readonly Statement[] = [
     ["global", "node"],
     text("a path", PATH_BYTES_MAX, "pidfile argument is too long."),
   ),
-  listen(["global", "node"], address("listen", "both")),
+  list("listen", ["global", "node"], address("listen", "both"), {
+    countMax: LISTEN_ADDRESSES_MAX,
+    tooMany: "Too many listen addresses.",
+  }),
   scalar("replication", tuning, choice("fullsync", "memsync", "async")),
   scalar("checksum", tuning, choice("none", "crc32", "sha256")),
   scalar("compression", tuning, choice("none", "hole", "lzf")),
@@ -138,6 +147,11 @@ export const STATEMENTS: readonly Statement[] = [
   scalar("syncRate", tuning, rate, {
     words: ["sync-rate"],
     tomlKey: "sync-rate",
+    isExtension: true,
+  }),
+  list("secret", tuning, absolutePath("secret"), {
+    countMax: SECRETS_MAX,
+    tooMany: "Too many secrets.",
     isExtension: true,
   }),
 ];

@@ -38,6 +38,14 @@ Deno.test("parseToml() takes one listen address or a list", () => {
   assertEquals(read('listen = ["a", "b"]').settings.listen?.value, ["a", "b"]);
 });
 
+Deno.test("parseToml() takes one secret or two", () => {
+  assertEquals(read('secret = "/a"').settings.secret?.value, ["/a"]);
+  const file = read('[resource.r]\nsecret = ["/a", "/b"]');
+  assertEquals(file.resources[0]?.settings.secret?.value, ["/a", "/b"]);
+  fails('secret = ["/a", "/b", "/c"]', "Too many secrets. (f.toml: secret: at most 2)");
+  fails('secret = "a"', "Invalid secret path a.");
+});
+
 Deno.test("parseToml() names the key that is unknown or stands in the wrong table", () => {
   fails('colour = "red"', "(f.toml: colour: unknown key; expected one of control, pidfile,");
   fails('local = "/x"', "f.toml: local: unknown key");

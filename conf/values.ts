@@ -15,6 +15,8 @@ export const NAME_BYTES_MAX = 254;
 export const TIMEOUT_SECONDS_MAX = 2_147_483;
 /** Ours: as many sockets as anybody could mean. */
 export const LISTEN_ADDRESSES_MAX = 256;
+/** Ours: the one in use and the one that takes its place. */
+export const SECRETS_MAX = 2;
 const INT_MAX = 2_147_483_647;
 /** As long as a host name can be. */
 export const NODE_NAME_BYTES_MAX = 255;
@@ -61,6 +63,18 @@ export function text(expected: string, bytesMax: number, tooLong: string): Value
       throw errorAt(tooLong, place, `${word.length} bytes, at most ${bytesMax} are possible`);
     },
     write: (value) => value,
+  };
+}
+
+/** A path that means the same file wherever the program was started. */
+export function absolutePath(keyword: string): ValueForm<string> {
+  const form = text("an absolute path", PATH_BYTES_MAX, `${keyword} argument is too long.`);
+  return {
+    ...form,
+    read(word, place) {
+      if (form.read(word, place).startsWith("/")) return word;
+      throw errorAt(`Invalid ${keyword} path ${shown(word)}.`, place, "it must begin with '/'");
+    },
   };
 }
 

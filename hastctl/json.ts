@@ -100,6 +100,7 @@ function configObject(reply: StatusReply, extension: StatusExtension | undefined
     exec: extension?.execPath ?? null,
     metaflush: extension?.metaflush ?? null,
     syncRateBytesPerSecond: extension?.syncRateBytesPerSecond ?? null,
+    secret: extension?.secretPaths ?? null,
   };
 }
 

@@ -23,6 +23,7 @@ const REPLY: StatusReply = {
     metaflush: true,
     providerNbd: undefined,
     syncRateBytesPerSecond: 0,
+    secretPaths: [],
     connection: { state: "connecting", sinceMs: Number.MAX_SAFE_INTEGER },
     localComponent: { inService: true, errno: 0 },
     staleBytes: 0,

@@ -132,6 +132,7 @@ function currentResource(reply: StatusReply): CurrentResource {
     execPath: extension.execPath,
     metaflush: extension.metaflush,
     syncRateBytesPerSecond: extension.syncRateBytesPerSecond,
+    secretPaths: extension.secretPaths,
   };
   return { config, role: oneOf(["init", "primary", "secondary"], reply.role) };
 }

@@ -9,6 +9,7 @@ const EXTENSION: StatusExtension = {
   metaflush: true,
   providerNbd: undefined,
   syncRateBytesPerSecond: 0,
+  secretPaths: [],
   connection: { state: "connected" },
   localComponent: { inService: true, errno: 0 },
   staleBytes: 0,

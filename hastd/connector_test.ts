@@ -69,6 +69,7 @@ async function withSecondary(
     execPath: undefined,
     metaflush: true,
     syncRateBytesPerSecond: 0,
+    secretPaths: [],
     ...change,
   };
   const rig: Rig = {

@@ -179,6 +179,7 @@ function extensionOf(resource: Resource, status: WorkerStatus | undefined): Stat
     metaflush: config.metaflush,
     providerNbd: config.providerNbd,
     syncRateBytesPerSecond: config.syncRateBytesPerSecond,
+    secretPaths: config.secretPaths,
     connection: resource.connection(status),
     localComponent: status?.localComponent,
     staleBytes: status?.staleBytes,

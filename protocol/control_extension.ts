@@ -78,6 +78,8 @@ export interface StatusExtension {
   providerNbd: string | undefined;
   /** 0: no limit. */
   syncRateBytesPerSecond: number;
+  /** Files, not what is in them. */
+  secretPaths: string[];
   connection: ConnectionReply;
   /** `errno` is FreeBSD's, 0 while in service. */
   localComponent: { inService: boolean; errno: number } | undefined;
@@ -119,6 +121,8 @@ export function addStatusExtension(nv: Nv, index: number, extension: StatusExten
   flag("metaflush", extension.metaflush);
   text("providernbd", extension.providerNbd);
   u64("syncrate", extension.syncRateBytesPerSecond);
+  // No path of a configuration has a blank.
+  if (extension.secretPaths.length > 0) text("secret", extension.secretPaths.join(" "));
   const { connection, localComponent, sync } = extension;
   text("connection", connection.state);
   text("connreason", connection.reason);
@@ -161,6 +165,7 @@ export function readStatusExtension(nv: Nv, index: number): StatusExtension | un
     metaflush: nv.u8(`metaflush${index}`) === 1,
     providerNbd: nv.string(`providernbd${index}`),
     syncRateBytesPerSecond: nv.safeU64(`syncrate${index}`) ?? 0,
+    secretPaths: nv.string(`secret${index}`)?.split(" ") ?? [],
     connection,
     localComponent: readLocalComponent(nv, index),
     staleBytes: nv.safeU64(`stale${index}`),

@@ -263,6 +263,7 @@ Deno.test("hastctl status --json tells everything that is known", () =>
         exec: "/hook",
         metaflush: false,
         syncRateBytesPerSecond: 3145728,
+        secret: [],
       },
       connection: {
         state: "connected",

@@ -45,6 +45,7 @@ export function resourceConfig(
     execPath: undefined,
     metaflush: true,
     syncRateBytesPerSecond: 0,
+    secretPaths: [],
     ...changes,
   };
 }
