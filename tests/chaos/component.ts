@@ -1,16 +1,17 @@
 /**
- * A component that can be told to fail, or to lose its power: its file, served by nbdkit through a
- * filter, made a file again by nbdfuse. All calls of the daemon go through it, those made by FFI
- * too.
+ * A component that can be told to fail, or to lose its power: its file, served over NBD, made a
+ * file again by nbdfuse. All calls of the daemon go through it, those made by FFI too.
  *
- * - *Failing*: reads or writes get EIO while a trigger file exists.
- * - *Volatile*: a write-back cache that only a flush empties. When the server is killed, what was
+ * - *Failing*: nbdkit, whose reads or writes get EIO while a trigger file exists.
+ * - *Volatile*: `volatile_disk.ts`, whose cache only a flush empties. When it is killed, what was
  *   not flushed is lost, as in a power cut; the page cache of a plain file would keep it.
  * @module
  */
 import { isAlive, killHard, run, startLogged } from "../support/process.ts";
 import { waitFor } from "../support/wait.ts";
 import type { ComponentKind } from "./plan.ts";
+
+const VOLATILE_DISK = new URL("volatile_disk.ts", import.meta.url).pathname;
 
 /** See the module. `await using` unmounts it. */
 export class Component implements AsyncDisposable {
@@ -54,9 +55,9 @@ export class Component implements AsyncDisposable {
   async restorePower(): Promise<void> {
     await this[Symbol.asyncDispose]();
     const log = `${this.path}.log`;
-    const args = ["-f", "-U", this.#socketPath, ...this.#filter()];
-    this.#server = startLogged(log, "nbdkit", args, { TMPDIR: this.#folder });
-    await waitFor("nbdkit listens", () => exists(this.#socketPath));
+    const [program = "", ...args] = this.#serverCommand();
+    this.#server = startLogged(log, program, args);
+    await waitFor("the component's server listens", () => exists(this.#socketPath));
     Deno.writeTextFileSync(this.path, "");
     const uri = `nbd+unix:///?socket=${this.#socketPath}`;
     this.#fuse = startLogged(log, "nbdfuse", ["-C", "4", this.path, uri]);
@@ -82,19 +83,16 @@ export class Component implements AsyncDisposable {
     return `${this.path}.fails`;
   }
 
-  get #folder(): string {
-    return this.#imagePath.slice(0, this.#imagePath.lastIndexOf("/"));
-  }
-
-  #filter(): string[] {
-    const file = ["file", this.#imagePath];
+  #serverCommand(): string[] {
     const kind = this.#kind;
     if (kind.kind === "volatile") {
-      return ["--filter=cache", ...file, "cache=writeback", "cache-min-block-size=4K"];
+      const deno = [Deno.execPath(), "run", "--quiet", "-A", "--cached-only"];
+      return [...deno, VOLATILE_DISK, this.#imagePath, this.#socketPath];
     }
     const error = `error-${kind.operation}`;
     const when = [`${error}-rate=${kind.ratePercent}%`, `${error}-file=${this.#triggerPath}`];
-    return ["--filter=error", ...file, `${error}=EIO`, ...when];
+    const server = ["nbdkit", "-f", "-U", this.#socketPath, "--filter=error"];
+    return [...server, "file", this.#imagePath, `${error}=EIO`, ...when];
   }
 }
 

@@ -181,13 +181,16 @@ function componentTurn(episodeNumber: number): typeof COMPONENT_TURNS[number] {
 /** The configuration of an episode; numbers start at 0. */
 export function drawEpisode(seed: number, number: number): Episode {
   const random = stream(seed, 1, number);
+  const component = drawComponent(random, number);
+  const metaflush = pick(random, ["on", "on", "off"] as const);
   return {
     number,
     replication: MODES[(number + seed) % MODES.length] ?? "fullsync",
     checksum: pick(random, ["none", "none", "crc32", "sha256"] as const),
     compression: pick(random, ["hole", "hole", "none", "lzf"] as const),
-    metaflush: pick(random, ["on", "on", "off"] as const),
-    component: drawComponent(random, number),
+    // Without it nothing is promised after a power cut.
+    metaflush: component?.kind === "volatile" ? "on" : metaflush,
+    component,
   };
 }
 
