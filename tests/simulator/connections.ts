@@ -21,6 +21,8 @@ const NOTICE_MS = 50;
 const HALF_OPEN_MS = 1500;
 
 export interface ConnectionsHooks {
+  /** A primary is about to connect. */
+  readonly dialed: (node: Node) => void;
   /** The worker of a secondary has just begun. */
   readonly secondaryBegun: (node: Node, process: SecondaryProcess) => void;
   readonly splitBrain: (primary: Node, secondary: Node) => void;
@@ -79,9 +81,11 @@ export class Connections {
       takesClaims: plan.takesClaims,
       protocolVersion: plan.protocolVersion,
       remoteFailed: () => node.issuedAlone = true,
+      dataRead: () => this.#world.seen.add("read of the other node"),
       closed: (closed) => this.#forget(node, primary, closed),
     });
     node.link = link;
+    this.#hooks.dialed(node);
     // A first connection replaces the worker of an old one, which is waited for.
     this.retire(other, () => this.#answer(other, { node, primary, hello, link }));
   }
@@ -95,8 +99,10 @@ export class Connections {
     const objection = primary.linkUp(link, hello, outcome.answer);
     if (objection === undefined) {
       this.#world.judgeAccepted();
+      if (outcome.answer.syncSource === "secondary") this.#world.seen.add("primary behind");
       return;
     }
+    this.#world.seen.add("counters changed in a handshake");
     this.#world.note(`${node.name}: dropped a link: ${objection}`);
     link.close();
   }
@@ -161,6 +167,7 @@ export class Connections {
       dataOffsetBytes: DATA_OFFSET_BYTES,
       firstRequest: () => join.firstRequest(),
       claim: (done) => {
+        this.#world.seen.add("claim");
         this.#world.claimant = node;
         node.issuedAlone = true;
         join.claim(done);
@@ -178,6 +185,7 @@ export class Connections {
   /** Lets a secondary finish what it was given, then ends its worker. */
   retire(node: Node, then: () => void): void {
     const process = node.secondary;
+    if (process !== undefined && !process.link.broken) this.#world.seen.add("replaced link");
     process?.link.closeSecondary();
     const look = () => {
       if (process === undefined || node.secondary !== process) then();
@@ -201,6 +209,7 @@ export class Connections {
     this.#world.note("the link breaks");
     link.break();
     const halfOpen = this.#world.random.below(4);
+    if (halfOpen < 2) this.#world.seen.add("half-open link");
     this.#primaryNoticesLater(link, halfOpen === 0 ? HALF_OPEN_MS : NOTICE_MS);
     this.#secondaryNoticesLater(link, halfOpen === 1 ? HALF_OPEN_MS : NOTICE_MS);
   }

@@ -16,6 +16,8 @@ const STOP_MS = 100;
 const STOP_TICK_MS = 5;
 /** Operations of a process among which an early death is drawn. */
 const EARLY_OPERATIONS = 20;
+/** What a handshake and the first requests take. */
+const HANDSHAKE_MS = 150;
 /** How long administrators leave a split-brain alone. */
 const RESOLVE_MS = 700;
 
@@ -28,6 +30,7 @@ export class Faults {
   constructor(world: World) {
     this.#world = world;
     this.connections = new Connections(world, {
+      dialed: (node) => this.#mayDieInHandshake(node),
       secondaryBegun: (node, process) =>
         this.#mayDieEarly(process.disk, () => {
           if (node.secondary === process) this.crashSecondary(node);
@@ -51,11 +54,23 @@ export class Faults {
     else if (random.chance(plan.swapChance)) this.swap(node);
   }
 
+  #mayDieInHandshake(node: Node): void {
+    const { plan, random, quiet } = this.#world;
+    const disk = node.primary?.disk;
+    if (quiet || disk === undefined || !random.chance(plan.earlyDeathChance)) return;
+    this.#world.scheduler.after(random.below(HANDSHAKE_MS), () => {
+      if (this.busy || node.primary?.disk !== disk) return;
+      this.#world.seen.add("death in a handshake");
+      this.crashPrimary(node);
+    });
+  }
+
   #mayDieEarly(disk: MemoryDisk, die: () => void): void {
     const { plan, random, quiet } = this.#world;
     if (quiet || !random.chance(plan.earlyDeathChance)) return;
     disk.crashAt(random.below(EARLY_OPERATIONS), random.pick(["before", "torn", "after"]), () => {
       if (this.busy) return false;
+      this.#world.seen.add("death at an operation");
       die();
       return true;
     });
@@ -90,9 +105,15 @@ export class Faults {
           },
           disconnected: () => note("disconnected"),
           syncStarted: () => note("sync started"),
-          syncDone: () => note("sync done"),
+          syncDone: () => {
+            note("sync done");
+            this.#world.seen.add("synchronised");
+          },
           syncInterrupted: () => note("sync interrupted"),
-          localFailed: () => note("local failed"),
+          localFailed: () => {
+            note("local failed");
+            this.#world.seen.add("component out of service");
+          },
         },
       },
     );
@@ -133,6 +154,7 @@ export class Faults {
     const powerCut = random.chance(plan.powerCutChance);
     const failover = other.up && random.chance(plan.failoverChance);
     this.#world.note(`${node.name} dies${powerCut ? " without power" : ""}`);
+    if (powerCut) this.#world.seen.add("primary loses power");
     this.busy = true;
     this.#endPrimary(node, powerCut);
     if (powerCut) node.medium.powerCut(random);
@@ -147,6 +169,7 @@ export class Faults {
       });
       return;
     }
+    this.#world.seen.add("primary starts again");
     if (powerCut) this.#world.model.powerCut();
     scheduler.after(offMs, () => {
       this.busy = false;
@@ -157,6 +180,7 @@ export class Faults {
   /** Makes a node primary whose other node is not. */
   #promote(node: Node, complete: boolean): void {
     this.#world.note(`${node.name} is promoted${complete ? "" : ", though it may lack data"}`);
+    this.#world.seen.add(`failover to ${complete ? "a complete" : "an incomplete"} node`);
     if (!complete) this.#world.model.anythingGoes();
     node.role = "init";
     this.connections.retire(node, () => {
@@ -198,6 +222,7 @@ export class Faults {
     node.kill();
     this.connections.died(secondary.link, "secondary", powerCut);
     if (!powerCut) return;
+    this.#world.seen.add("secondary loses power");
     if (this.#world.isAhead(node)) this.#world.model.powerCut();
     node.medium.powerCut(random);
     node.up = false;

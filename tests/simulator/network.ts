@@ -23,6 +23,8 @@ export interface LinkOptions {
   readonly protocolVersion: number;
   /** The secondary's answer to a request that changes data is an error. */
   readonly remoteFailed: () => void;
+  /** Data of the secondary has arrived. */
+  readonly dataRead: () => void;
   /** The primary's side has been closed. */
   readonly closed: (link: Link) => void;
 }
@@ -140,6 +142,7 @@ export class Link implements PeerLink, ReplyPort {
       const target = primary.readTarget(this, seqLow);
       if (target?.buffer !== undefined && data !== undefined && errno === 0) {
         target.buffer.bytes.set(data, target.bufferOffsetBytes);
+        this.#options.dataRead();
       }
       if (failed) this.#options.remoteFailed();
       const known = primary.remoteReply(this, seqLow, received, errno);

@@ -13,6 +13,28 @@ import { Users } from "./users.ts";
 
 const TRACE_LINES_MAX = 400;
 
+/** What a number of runs must have come across, lest they prove nothing. */
+export const SIGHTS = [
+  "failover to a complete node",
+  "failover to an incomplete node",
+  "primary starts again",
+  "primary loses power",
+  "secondary loses power",
+  "death at an operation",
+  "death in a handshake",
+  "half-open link",
+  "replaced link",
+  "counters changed in a handshake",
+  "split-brain",
+  "resuid mismatch",
+  "component out of service",
+  "claim",
+  "primary behind",
+  "synchronised",
+  "read of the other node",
+] as const;
+export type Sight = typeof SIGHTS[number];
+
 export class World {
   readonly plan: Plan;
   readonly random: Random;
@@ -22,6 +44,7 @@ export class World {
   readonly a: Node;
   readonly b: Node;
   readonly trace: string[] = [];
+  readonly seen = new Set<Sight>();
   /** Nothing breaks any more. */
   quiet = false;
   /** The node that has said that it alone is up to date. */
@@ -109,6 +132,7 @@ export class World {
 
   judgeSplitBrain(): void {
     this.splitBrainCount++;
+    this.seen.add("split-brain");
     this.note("split-brain");
     if (!this.a.issuedAlone || !this.b.issuedAlone) {
       throw new Error("a split-brain is reported, but only one node took writes alone");
@@ -118,6 +142,7 @@ export class World {
   /** Both were primary before they ever met: neither has the other's resource. */
   judgeMismatch(): void {
     this.splitBrainCount++;
+    this.seen.add("resuid mismatch");
     this.note("resuid mismatch");
     if (this.#met) throw new Error("a node has changed its resuid");
   }
