@@ -25,6 +25,9 @@ export interface PrimaryCountersEnv {
   readonly raised: (errno: number) => void;
 }
 
+/** Why a link is refused although the secondary accepted: what it has not seen would be lost. */
+export const BOTH_TOOK_WRITES = "both nodes have taken writes alone";
+
 export class PrimaryCounters {
   readonly #env: PrimaryCountersEnv;
   #peerLocalcnt = 0n;
@@ -114,9 +117,14 @@ export class PrimaryCounters {
       return "the counters have changed during the handshake";
     }
     if (answer.syncSource === "secondary" && this.#raised) {
-      return "both nodes have taken writes alone";
+      return BOTH_TOOK_WRITES;
     }
     return undefined;
+  }
+
+  /** Writes the metadata as it is: 0 if the component takes it. */
+  rewrite(done: (errno: number) => void): void {
+    this.#update({}, done);
   }
 
   /** Takes over the secondary's counters; `done` is called if ours have to be written for it. */

@@ -249,6 +249,11 @@ export class Primary {
     return true;
   }
 
+  /** Whether the component can be written at all: 0, or what a write of its metadata failed with. */
+  proveComponent(done: (errno: number) => void): void {
+    this.#counters.rewrite(done);
+  }
+
   // ---- the map on disk ----
 
   #mapWritten(errno: number): void {

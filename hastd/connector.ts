@@ -79,6 +79,12 @@ export interface ConnectorEnv {
   readonly retryMs?: number;
 }
 
+/**
+ * When to dial after a link has ended: now, if it was given up for a reason that has passed; soon,
+ * if it was lost; later, if the nodes do not agree.
+ */
+export type Redial = "now" | "soon" | "later";
+
 /** What came of one attempt. */
 type Outcome = "connected" | "failed" | "wait";
 
@@ -112,16 +118,13 @@ export class Connector {
     }
   }
 
-  /**
-   * The link is gone.
-   *
-   * @param atOnce Dial again now: it was given up for a reason that has passed.
-   */
-  lost(atOnce: boolean): void {
+  /** The link is gone. */
+  lost(redial: Redial): void {
     this.#linked = false;
-    if (atOnce) return this.#dialNow();
-    const { retryMs = FIRST_RETRY_MS } = this.#env;
-    setTimeout(() => this.#dialNow(), retryMs);
+    if (redial === "now") return this.#dialNow();
+    const { retryMs } = this.#env;
+    const delayMs = retryMs ?? (redial === "soon" ? FIRST_RETRY_MS : RETRY_MS);
+    setTimeout(() => this.#dialNow(), delayMs);
   }
 
   /** The configuration has changed: whatever is waited for may be another now. */

@@ -305,7 +305,7 @@ Deno.test("a lost link is dialed again, and remote none is not dialed", () =>
     assertEquals(rig.connectionCount, 2);
     const { remoteAddress } = rig.config;
     rig.config = { ...rig.config, remoteAddress: "none" };
-    rig.connector.lost(true);
+    rig.connector.lost("now");
     rig.connector.reconfigured();
     rig.config = { ...rig.config, remoteAddress, timeoutSeconds: 0.05 };
     rig.connector.reconfigured();

@@ -8,10 +8,12 @@ import { ERRNO } from "../base/errno.ts";
 import { EX } from "../base/errors.ts";
 import type { ResourceConfig } from "../conf/config.ts";
 import { Primary, type PrimaryConfig } from "../core/primary.ts";
-import type { PrimaryHello } from "../core/sync_decision.ts";
+import { BOTH_TOOK_WRITES } from "../core/counters.ts";
+import { type PrimaryHello, SPLIT_BRAIN_MESSAGE } from "../core/sync_decision.ts";
 import { bytesAt, releasePages } from "../ffi/memory.ts";
 import { closeSocket } from "../ffi/socket.ts";
 import type { BlockTarget } from "./block_target.ts";
+import type { Redial } from "./connector.ts";
 import { FrontNbd } from "./front_nbd.ts";
 import { SocketPeerLink } from "./peer_link.ts";
 import type { SyncStatus, WorkerStatus } from "./worker_channel.ts";
@@ -115,7 +117,8 @@ export class PrimaryRole implements WorkerRole {
     });
     if (refusal === undefined) return;
     this.#env.log.info(`Dropped a new connection to ${this.#remoteAddress}: ${refusal}.`);
-    this.#forgetLink(link, true);
+    if (refusal === BOTH_TOOK_WRITES) this.#forgetLink(link, "later", SPLIT_BRAIN_MESSAGE);
+    else this.#forgetLink(link, "now");
     link.close();
   }
 
@@ -134,15 +137,15 @@ export class PrimaryRole implements WorkerRole {
       buffers: arena,
       log,
       owner: this.#primary,
-      closed: () => this.#forgetLink(link, false),
+      closed: () => this.#forgetLink(link, "soon"),
     });
     return link;
   }
 
-  #forgetLink(link: SocketPeerLink, atOnce: boolean): void {
+  #forgetLink(link: SocketPeerLink, redial: Redial, refusal?: string): void {
     if (this.#link !== link) return;
     this.#link = undefined;
-    this.#env.post({ type: "linkLost", atOnce });
+    this.#env.post({ type: "linkLost", redial, refusal });
   }
 
   #dropLink(): void {
@@ -176,8 +179,11 @@ export class PrimaryRole implements WorkerRole {
   }
 
   #attach(id: number): void {
-    const wasOutOfService = this.#primary.attach();
-    this.#env.tell({ type: "attached", id, wasOutOfService, errno: 0 });
+    const wasOutOfService = this.#primary.outOfService;
+    this.#primary.proveComponent((errno) => {
+      if (errno === 0) this.#primary.attach();
+      this.#env.tell({ type: "attached", id, wasOutOfService, errno });
+    });
   }
 
   // ---- figures ----

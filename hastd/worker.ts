@@ -161,7 +161,8 @@ class WorkerMain {
         for (const answer of this.#helloWaiters.splice(0)) answer(message.hello);
         break;
       case "linkLost":
-        this.#connector?.lost(message.atOnce);
+        if (message.refusal !== undefined) this.#refused(message.refusal);
+        this.#connector?.lost(message.redial);
         break;
       case "diskThreads":
         startDiskThreads(message.memory, message.count);

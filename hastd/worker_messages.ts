@@ -6,6 +6,7 @@
 import type { ResourceConfig } from "../conf/config.ts";
 import type { PrimaryHello, SyncSource } from "../core/sync_decision.ts";
 import type { MapLimits } from "../protocol/handshake.ts";
+import type { Redial } from "./connector.ts";
 import type { FromWorker, WorkerStart } from "./worker_channel.ts";
 
 /** The first message of the main isolate, by postMessage. */
@@ -69,8 +70,8 @@ export type FromDataThread =
   /** What the parent is told, word for word. */
   | { type: "tell"; message: FromWorker }
   | { type: "hello"; hello: PrimaryHello | undefined }
-  /** There is no link any more; `atOnce`: dial again now. */
-  | { type: "linkLost"; atOnce: boolean }
+  /** There is no link any more. `refusal`: this node will not have it, and says why. */
+  | { type: "linkLost"; redial: Redial; refusal?: string }
   /** `count` disk threads more are wanted for the ring in `memory`. */
   | { type: "diskThreads"; memory: SharedArrayBuffer; count: number }
   /** The thread has done its work; the process may end with this code. */
