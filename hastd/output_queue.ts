@@ -22,6 +22,39 @@ export interface OutputOwner {
   outputDone(): void;
 }
 
+/** What a socket needs of its output. */
+export interface SocketOutput {
+  /** Bytes that the kernel has not taken yet. */
+  readonly queuedBytes: number;
+  /** Bytes that the kernel has taken so far. */
+  readonly sentBytes: number;
+  /**
+   * Room to write a small piece into: `byteCount` bytes at `reservedAt` of the result. Nothing is
+   * queued before `commit`.
+   */
+  reserve(byteCount: number): Uint8Array<ArrayBuffer>;
+  /** Where the room of the last `reserve` begins. */
+  readonly reservedAt: number;
+  /** Queues the first `byteCount` bytes of what was reserved. */
+  commit(byteCount: number): void;
+  /** Queues memory that stays as it is until `owner` is told. */
+  reference(
+    buffer: IoBuffer,
+    offsetBytes: number,
+    byteCount: number,
+    owner: OutputOwner | undefined,
+  ): void;
+  /**
+   * Sends until nothing is left or the kernel takes no more.
+   *
+   * @returns 0 if nothing is left, EAGAIN if the kernel has no room, or the errno that ends the
+   * connection.
+   */
+  send(fd: number): number;
+  /** Forgets everything, for good; owners are told. */
+  clear(): void;
+}
+
 /** A stretch of memory to send. Objects are used again. */
 class Segment {
   buffer: IoBuffer | undefined = undefined;
@@ -36,7 +69,7 @@ class Segment {
 /** Shared by all queues of the thread: each fills and empties it within one call. */
 let iovecs: IovecList | undefined;
 
-export class OutputQueue {
+export class OutputQueue implements SocketOutput {
   readonly #pool: BufferPool;
   /** A ring whose size is a power of two. */
   #ring: Segment[] = Array.from({ length: 16 }, () => new Segment());
@@ -54,20 +87,14 @@ export class OutputQueue {
     this.#pool = pool;
   }
 
-  /** Bytes that the kernel has not taken yet. */
   get queuedBytes(): number {
     return this.#queuedBytes;
   }
 
-  /** Bytes that the kernel has taken so far. */
   get sentBytes(): number {
     return this.#sentBytes;
   }
 
-  /**
-   * Room to write a small piece into: `byteCount` bytes at {@link reservedAt} of the result.
-   * Nothing is queued before {@link commit}.
-   */
   reserve(byteCount: number): Uint8Array<ArrayBuffer> {
     invariant(byteCount <= CHUNK_BYTES, "a piece that is copied is small");
     if (this.#chunk !== undefined && this.#chunkEnd + byteCount > CHUNK_BYTES) this.#endChunk();
@@ -79,12 +106,10 @@ export class OutputQueue {
     return this.#chunk.bytes;
   }
 
-  /** Where the room of the last {@link reserve} begins. */
   get reservedAt(): number {
     return this.#chunkEnd;
   }
 
-  /** Queues the first `byteCount` bytes of what was reserved. */
   commit(byteCount: number): void {
     if (byteCount === 0) return;
     const chunk = this.#chunk;
@@ -99,7 +124,6 @@ export class OutputQueue {
     }
   }
 
-  /** Queues memory that stays as it is until `owner` is told. */
   reference(
     buffer: IoBuffer,
     offsetBytes: number,
@@ -111,12 +135,6 @@ export class OutputQueue {
     this.#append(buffer, offsetBytes, byteCount, owner);
   }
 
-  /**
-   * Sends until nothing is left or the kernel takes no more.
-   *
-   * @returns 0 if nothing is left, EAGAIN if the kernel has no room, or the errno that ends the
-   * connection.
-   */
   send(fd: number): number {
     while (this.#count > 0) {
       const sentBytes = this.#sendSome(fd);
@@ -128,7 +146,25 @@ export class OutputQueue {
     return 0;
   }
 
-  /** Forgets everything; owners are told. */
+  /**
+   * Hands the first `byteCount` bytes to `sink`, in pieces that are valid within that call, instead
+   * of sending them. Owners are told.
+   */
+  take(byteCount: number, sink: (piece: Uint8Array) => void): void {
+    // An owner that is told may close the socket, which clears the queue.
+    for (let leftBytes = byteCount; leftBytes > 0 && this.#count > 0;) {
+      const segment = this.#at(0);
+      const { buffer, startBytes } = segment;
+      invariant(buffer !== undefined, "a segment has its memory");
+      const pieceBytes = Math.min(leftBytes, segment.endBytes - startBytes);
+      sink(buffer.bytes.subarray(startBytes, startBytes + pieceBytes));
+      leftBytes -= pieceBytes;
+      this.#queuedBytes -= pieceBytes;
+      segment.startBytes += pieceBytes;
+      if (segment.startBytes === segment.endBytes) this.#finishFirst();
+    }
+  }
+
   clear(): void {
     while (this.#count > 0) this.#finishFirst();
     this.#queuedBytes = 0;

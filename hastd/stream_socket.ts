@@ -15,6 +15,8 @@
  *   {@link StreamSocket.pauseReading} until `handler.drained`.
  *
  * Nothing is called back from inside a call of a method, but for `outputDone` from `close`.
+ *
+ * With a cipher, the stream is carried by records (protocol/secure_record.ts); users do not notice.
  * @module
  */
 import { ERRNO } from "../base/errno.ts";
@@ -22,8 +24,11 @@ import { invariant } from "../base/errors.ts";
 import type { BufferPool, IoBuffer } from "../core/ports.ts";
 import { POLL } from "../ffi/poll.ts";
 import { closeSocket, recv, shutdownSocket } from "../ffi/socket.ts";
-import { type OutputOwner, OutputQueue } from "./output_queue.ts";
+import type { RecordOpener, RecordSealer } from "../protocol/secure_record.ts";
+import { type OutputOwner, OutputQueue, type SocketOutput } from "./output_queue.ts";
 import type { Flushable, FlushRank, Pollable, Reactor, Task } from "./reactor.ts";
+import { SealedInput } from "./sealed_input.ts";
+import { SealedOutput } from "./sealed_output.ts";
 
 /** Size of the input buffer unless another is asked for. */
 export const INPUT_BYTES = 256 * 1024;
@@ -48,11 +53,18 @@ export interface StreamHandler {
    * The connection is over and the socket closed; nothing is called after this. Not called after
    * {@link StreamSocket.close}.
    *
-   * @param errno 0 where the other side has ended the stream.
+   * @param errno 0 where the other side has ended the stream; `RECORD_ERRNO` where something came
+   * that the other side has not sealed.
    */
   closed(errno: number): void;
   /** Output was congested and no longer is (half of the limit is left). */
   drained(): void;
+}
+
+/** What a stream is sealed and opened with. */
+export interface StreamCipher {
+  readonly sealer: RecordSealer;
+  readonly opener: RecordOpener;
 }
 
 export interface StreamSocketOptions {
@@ -63,6 +75,8 @@ export interface StreamSocketOptions {
   readonly handler: StreamHandler;
   readonly inputBytes?: number;
   readonly outputHighBytes?: number;
+  /** Without one, bytes are sent as they are. */
+  readonly cipher?: StreamCipher | undefined;
 }
 
 /** See the module. */
@@ -79,7 +93,9 @@ export class StreamSocket implements Pollable, Flushable, Task {
   readonly #inputBuffer: IoBuffer;
   readonly #inputBytes: number;
   readonly #outputHighBytes: number;
-  readonly #output: OutputQueue;
+  readonly #output: SocketOutput;
+  /** Where input comes from; undefined: straight from the kernel. */
+  readonly #sealedInput: SealedInput | undefined;
   #start = 0;
   #end = 0;
   #readBytes: number;
@@ -114,7 +130,13 @@ export class StreamSocket implements Pollable, Flushable, Task {
     this.input = new Uint8Array(buffer, byteOffset, this.#inputBytes);
     this.inputView = new DataView(buffer, byteOffset, this.#inputBytes);
     this.#readBytes = this.#inputBytes;
-    this.#output = new OutputQueue(options.buffers);
+    const { cipher } = options;
+    this.#output = cipher === undefined
+      ? new OutputQueue(options.buffers)
+      : new SealedOutput(cipher.sealer, options.buffers);
+    this.#sealedInput = cipher === undefined
+      ? undefined
+      : new SealedInput(cipher.opener, options.buffers, this.#inputBytes);
     this.#reactor.register(fd, this.#events, this);
   }
 
@@ -190,15 +212,25 @@ export class StreamSocket implements Pollable, Flushable, Task {
     if (!this.#paused || !this.#open) return;
     this.#paused = false;
     this.#setEvents(this.#events | POLL.in);
-    if (this.#taskQueued || this.#start === this.#end) return;
+    if (this.#start < this.#end || this.#isInputPending) this.#queueTask();
+  }
+
+  /** Tells of input that was left unread when reading was resumed, or when the turn was over. */
+  run(): void {
+    this.#taskQueued = false;
+    if (this.#receivable && this.#start < this.#end) this.#handler.received();
+    if (this.#open && !this.#paused && this.#isInputPending) this.#receive();
+  }
+
+  #queueTask(): void {
+    if (this.#taskQueued) return;
     this.#taskQueued = true;
     this.#reactor.queueTask(this);
   }
 
-  /** Tells of input that was left unread when reading was resumed. */
-  run(): void {
-    this.#taskQueued = false;
-    if (this.#receivable && this.#start < this.#end) this.#handler.received();
+  /** There is input that poll(2) knows nothing of. */
+  get #isInputPending(): boolean {
+    return this.#sealedInput?.pending ?? false;
   }
 
   ready(revents: number): void {
@@ -225,14 +257,21 @@ export class StreamSocket implements Pollable, Flushable, Task {
         ? this.#receiveInput(askedBytes)
         : this.#receiveBody(this.#body, askedBytes);
       // Less than there was room for: that was all. poll(2) will tell if it was not.
-      if (gotBytes < askedBytes) return;
+      if (gotBytes < askedBytes && !(gotBytes > 0 && this.#isInputPending)) return;
       budgetBytes -= gotBytes;
     }
+    if (this.#open && !this.#paused && this.#isInputPending) this.#queueTask();
+  }
+
+  #receiveInto(buffer: IoBuffer, offsetBytes: number, byteCount: number): number {
+    if (this.#sealedInput !== undefined) {
+      return this.#sealedInput.recv(this.fd, buffer, offsetBytes, byteCount);
+    }
+    return recv(this.fd, buffer.address + BigInt(offsetBytes), byteCount);
   }
 
   #receiveInput(roomBytes: number): number {
-    const address = this.#inputBuffer.address + BigInt(this.#end);
-    const gotBytes = recv(this.fd, address, roomBytes);
+    const gotBytes = this.#receiveInto(this.#inputBuffer, this.#end, roomBytes);
     if (gotBytes <= 0) return this.#noneReceived(gotBytes);
     this.#receivedBytes += gotBytes;
     this.#end += gotBytes;
@@ -243,7 +282,7 @@ export class StreamSocket implements Pollable, Flushable, Task {
   }
 
   #receiveBody(body: IoBuffer, leftBytes: number): number {
-    const gotBytes = recv(this.fd, body.address + BigInt(this.#bodyAt), leftBytes);
+    const gotBytes = this.#receiveInto(body, this.#bodyAt, leftBytes);
     if (gotBytes <= 0) return this.#noneReceived(gotBytes);
     this.#receivedBytes += gotBytes;
     this.#bodyAt += gotBytes;
@@ -368,6 +407,7 @@ export class StreamSocket implements Pollable, Flushable, Task {
     this.#body = undefined;
     this.#start = this.#end = 0;
     this.#buffers.give(this.#inputBuffer);
+    this.#sealedInput?.close();
     this.#output.clear();
   }
 
