@@ -14,7 +14,8 @@ import { type Episode, type Role, TIMEOUT_SECONDS } from "./plan.ts";
 
 const PORT = 8457;
 const COMPONENT_BYTES = 64 * 1024 * 1024;
-const EXTENT_BYTES = 64 * 1024;
+/** Small, so that there are many: see `Round.load`. */
+const EXTENT_BYTES = 16 * 1024;
 const KEEPDIRTY = 4;
 /** A primary dials every 10 s; then a full synchronisation on a busy machine. */
 const WHOLE_DEADLINE_MS = 40_000;
@@ -191,6 +192,12 @@ export class Pair {
     }).join("\n");
   }
 
+  /** `hastctl create`: the node holds nothing any more. Its role is init. */
+  async createComponent(node: ChaosNode): Promise<void> {
+    const sizes = ["-e", String(EXTENT_BYTES), "-k", String(KEEPDIRTY)];
+    await node.hastctlOk("create", ...sizes, RESOURCE);
+  }
+
   /** Ends all processes. */
   async destroy(): Promise<void> {
     for (const node of this.nodes) await node.destroy();
@@ -210,8 +217,7 @@ export class Pair {
     const hook = `#!/bin/sh\necho "$${NODE_VARIABLE} $*" >>${this.#hookLogPath}\n`;
     Deno.writeTextFileSync(hookPath, hook, { mode: 0o755 });
     Deno.writeTextFileSync(a.configPath, this.#config(hookPath));
-    const sizes = ["-e", String(EXTENT_BYTES), "-k", String(KEEPDIRTY)];
-    for (const node of this.nodes) await node.hastctlOk("create", ...sizes, RESOURCE);
+    for (const node of this.nodes) await this.createComponent(node);
   }
 
   async #connect(): Promise<void> {

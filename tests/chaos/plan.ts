@@ -63,6 +63,11 @@ export interface Round {
   number: number;
   /** For the choices of the round: blocks, sizes. */
   seed: number;
+  /**
+   * `dense`: as fast as it goes, so that much is in flight. `sparse`: with pauses, so that most
+   * extents are left alone: where each one is dirty anyway, none is missed.
+   */
+  load: "dense" | "sparse";
   warmupMs: number;
   steps: Step[];
 }
@@ -214,7 +219,13 @@ export function drawRound(seed: number, number: number): Round {
   while (mayFollow && steps.length < 3 && random.below(3) === 0) {
     steps.push({ fault: pick(random, FOLLOWERS), thenMs: 200 + random.below(800) });
   }
-  return { number, seed: random.next(), warmupMs: 200 + random.below(1000), steps };
+  return {
+    number,
+    seed: random.next(),
+    load: pick(random, ["dense", "sparse", "sparse"] as const),
+    warmupMs: 200 + random.below(1000),
+    steps,
+  };
 }
 
 /** Every second round of an episode whose components are no plain files is about them. */
@@ -278,5 +289,6 @@ export function describeFault(fault: Fault): string {
 
 /** A round in one line. */
 export function describeRound(round: Round): string {
-  return round.steps.map(({ fault }) => describeFault(fault)).join("; then ");
+  const faults = round.steps.map(({ fault }) => describeFault(fault));
+  return `${round.load} load; ${faults.join("; then ")}`;
 }

@@ -66,6 +66,7 @@ class RoundRun {
       journal: env.journal,
       random: new Random(round.seed),
       exportName: RESOURCE,
+      load: round.load,
     });
   }
 

@@ -9,6 +9,7 @@ import type { Random } from "../support/random.ts";
 import { waitFor } from "../support/wait.ts";
 import type { ChaosNode } from "./chaos_node.ts";
 import { BLOCK_BYTES, blockContent, type Ledger } from "./ledger.ts";
+import type { Pair } from "./pair.ts";
 import type { Fault } from "./plan.ts";
 import type { RoundEnv } from "./round.ts";
 
@@ -52,7 +53,7 @@ export async function runTwoPrimaries(
   if (writers === "both") {
     await waitReported(env, hooksBefore);
     await checkUntouched(env, before);
-    await giveUp(yields);
+    await giveUp(pair, yields);
     journal.note(`what ${yields.name} had is given up`);
   }
   await pair.primary.waitComplete();
@@ -111,8 +112,8 @@ async function checkUntouched({ pair }: RoundEnv, before: Uint8Array[]): Promise
 }
 
 /** The administrator decides whose data is lost: that component starts anew. */
-async function giveUp(node: ChaosNode): Promise<void> {
+async function giveUp(pair: Pair, node: ChaosNode): Promise<void> {
   await node.role("init");
-  await node.hastctlOk("create", "-e", "65536", "-k", "4", RESOURCE);
+  await pair.createComponent(node);
   await node.role("secondary");
 }

@@ -8,6 +8,7 @@ import { COMMAND, FLAG, NbdClient, NbdError, type Request } from "../support/nbd
 import type { Random } from "../support/random.ts";
 import { waitFor, within } from "../support/wait.ts";
 import type { Journal } from "./journal.ts";
+import type { Round } from "./plan.ts";
 import { BLOCK_BYTES, blockContent, describeFinding, Ledger, ZERO_STAMP } from "./ledger.ts";
 
 const QUEUE_DEPTH = 16;
@@ -17,6 +18,9 @@ const REQUEST_BLOCKS_MAX = 32;
 const HOT_BLOCKS = 512;
 /** How long requests may stay unanswered once the pair is whole again. */
 const ANSWER_DEADLINE_MS = 30_000;
+/** A sparse load: so many requests of a lane, then a pause of at most so long. */
+const SPARSE_REQUESTS = 4;
+const SPARSE_PAUSE_MS_MAX = 200;
 const CONNECT_RETRY_MS = 20;
 /** The server is about to end: the role changes. */
 const ESHUTDOWN = 108;
@@ -37,6 +41,7 @@ export interface WriterEnv {
   random: Random;
   journal: Journal;
   exportName: string;
+  load: Round["load"];
 }
 
 /** See the module. */
@@ -169,15 +174,19 @@ export class Writer {
     } catch {
       // Nobody serves there at the moment.
     }
-    await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
+    await delay(CONNECT_RETRY_MS);
     return undefined;
   }
 
   /** One request after the other, until the connection ends or the writer is stopped. */
   async #lane(client: NbdClient): Promise<void> {
-    while (!this.#isOver) {
+    for (let count = 1; !this.#isOver; count++) {
       if (this.#paused) {
         await this.#resumed.promise;
+        continue;
+      }
+      if (this.#env.load === "sparse" && count % SPARSE_REQUESTS === 0) {
+        await delay(this.#env.random.below(SPARSE_PAUSE_MS_MAX));
         continue;
       }
       const operation = this.#draw();
@@ -288,6 +297,10 @@ export class Writer {
     const request = { command: COMMAND.write, flags, offsetBytes, data };
     return { ...place, name: "write", request, stamp };
   }
+}
+
+function delay(durationMs: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, durationMs));
 }
 
 function* blocksOf({ firstBlock, blockCount }: Operation): Generator<number> {

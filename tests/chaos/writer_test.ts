@@ -22,6 +22,7 @@ class Rig implements AsyncDisposable {
     journal: this.journal,
     random: new Random(testSeed()),
     exportName: "disk",
+    load: "dense",
   });
   #server: Deno.ChildProcess | undefined;
 
