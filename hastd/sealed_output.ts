@@ -80,7 +80,8 @@ export class SealedOutput implements SocketOutput {
     const target = this.#sealed.reserve(RECORD_HEADER_BYTES + plainBytes + RECORD_TAG_BYTES);
     this.#sealer.begin(target, this.#sealed.reservedAt, plainBytes);
     this.#plain.take(plainBytes, this.#add);
-    if (this.#closed) return; // By an owner that was told: the room of the record is gone.
+    // An owner that was told may have closed the socket: the room of the record is gone then.
+    if (this.#closed) return this.#sealer.abandon();
     this.#sealed.commit(this.#sealer.end());
   }
 

@@ -131,6 +131,12 @@ export class RecordSealer {
     return this.#at - this.#startBytes;
   }
 
+  /** Forgets the record that was begun: nothing will be sent any more. */
+  abandon(): void {
+    this.#cipher?.final(); // Some versions of Deno hold memory until then.
+    this.#cipher = undefined;
+  }
+
   /** `plain` as one record. */
   seal(plain: Uint8Array): Uint8Array<ArrayBuffer> {
     const record = new Uint8Array(RECORD_HEADER_BYTES + plain.length + RECORD_TAG_BYTES);
