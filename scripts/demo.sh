@@ -33,7 +33,8 @@ show() {
 
 clean_up() {
     status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    trap '' HUP INT PIPE TERM
     if [ "$status" -ne 0 ]; then
         echo "demo: failed (exit code $status)" >&2
         for node in left right; do
@@ -52,7 +53,9 @@ clean_up() {
     exit "$status"
 }
 trap clean_up EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 141' PIPE # make demo | head
 trap 'exit 143' TERM
 
 # wait_for WHAT COMMAND...
