@@ -11,6 +11,7 @@
 import { ERRNO } from "../base/errno.ts";
 import type { Log } from "../base/log.ts";
 import { humanize } from "../base/units.ts";
+import { isAllZero } from "../protocol/payload.ts";
 import type { Activemap } from "./activemap.ts";
 import {
   type BufferPool,
@@ -297,6 +298,7 @@ export class Synchroniser implements SyncBlockEngine {
     piece.offsetBytes = block.dataOffsetBytes;
     piece.lengthBytes = block.lengthBytes;
     piece.buffer = block.buffer;
+    piece.zeros = command === RemoteCommand.write && holdsZeros(block);
     remote.send(piece);
   }
 
@@ -309,7 +311,7 @@ export class Synchroniser implements SyncBlockEngine {
   blockAtPeer(block: SyncBlock, errno: number): void {
     if (errno !== 0 || !block.fromPeer) this.#blockOver(block, errno);
     else if (block.link !== this.#link) this.#blockOver(block, ERRNO.ENOTCONN);
-    else this.#submit(block, DiskOp.write);
+    else this.#submit(block, holdsZeros(block) ? DiskOp.zero : DiskOp.write);
   }
 
   #blockOver(block: SyncBlock, errno: number): void {
@@ -367,4 +369,9 @@ export class Synchroniser implements SyncBlockEngine {
       this.resume();
     });
   }
+}
+
+/** A block of zeros travels as a hole and is punched, whatever the compression of the users' data. */
+function holdsZeros({ buffer, lengthBytes }: SyncBlock): boolean {
+  return buffer !== undefined && isAllZero(buffer.bytes.subarray(0, lengthBytes));
 }
