@@ -83,7 +83,8 @@ export class RemoteParts {
     if (this.#warned) return;
     this.#warned = true;
     this.#env.log.warning(
-      "Replication mode memsync is not supported by the remote node, falling back to fullsync mode.",
+      "The 'memsync' replication mode is not supported by the remote node, " +
+        "falling back to 'fullsync' mode.",
     );
   }
 

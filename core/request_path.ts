@@ -289,9 +289,12 @@ export class RequestPath implements TransferObserver {
   #localFailed(transfer: Transfer): void {
     const errno = transfer.localErrno;
     countError(this.#env.statistics, countedKind(transfer.kind));
-    this.#env.log.error(`Local request failed (${strerror(errno)}): ${transfer}.`);
-    if (transfer.kind === "read") this.#readRemotely(transfer, errno);
-    else {
+    const what = `Local request failed (${strerror(errno)})`;
+    if (transfer.kind === "read") {
+      this.#env.log.warning(`${what}, trying remote node. ${transfer}.`);
+      this.#readRemotely(transfer, errno);
+    } else {
+      this.#env.log.warning(`${what}: ${transfer}.`);
       this.#env.service.takeOut();
       this.#settlement.settle(transfer);
     }
@@ -314,7 +317,7 @@ export class RequestPath implements TransferObserver {
     if (unsupported && transfer.kind === "flush") transfer.remoteErrno = 0;
     if (transfer.remoteErrno !== 0 && current) {
       const reason = strerror(transfer.remoteErrno);
-      this.#env.log.error(`Remote request failed (${reason}): ${transfer}.`);
+      this.#env.log.warning(`Remote request failed (${reason}): ${transfer}.`);
     }
     this.#settlement.settle(transfer);
   }

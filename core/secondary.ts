@@ -193,9 +193,7 @@ export class Secondary {
     if (errno !== 0) {
       const kind = COUNTED[request.command];
       if (kind !== undefined) countError(this.statistics, kind);
-      this.#env.log.error(
-        `Request failed (${strerror(errno)}): ${describe(request)}.`,
-      );
+      this.#env.log.error(`Request failed: ${describe(request)}.: ${strerror(errno)}.`);
     }
     this.#env.replies.reply(request, false, errno);
   }
@@ -209,7 +207,7 @@ function opOf(request: SecondaryRequest): DiskOp {
 
 function describe(request: SecondaryRequest): string {
   const { command, dataOffsetBytes, lengthBytes } = request;
-  const range = `(offset=${dataOffsetBytes}, length=${lengthBytes})`;
+  const range = `(${dataOffsetBytes}, ${lengthBytes})`;
   if (command === RemoteCommand.read) return `READ${range}`;
   if (command === RemoteCommand.write) return `WRITE${range}`;
   return command === RemoteCommand.delete ? `DELETE${range}` : "FLUSH";

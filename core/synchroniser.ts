@@ -119,6 +119,10 @@ export class Synchroniser implements SyncBlockEngine {
     this.#copiedBytes = 0;
     this.#totalBytes = this.#env.activemap.staleBytes;
     this.#failed.clear();
+    if (this.#env.activemap.staleCount === 0) {
+      this.#env.log.info("Nodes are in sync.");
+      this.#env.log.debug(1, "Nothing to synchronize.");
+    }
     this.#begin();
   }
 

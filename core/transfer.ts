@@ -198,6 +198,7 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
   /** For messages. */
   override toString(): string {
     if (this.kind === "flush") return "FLUSH";
-    return `${this.kind.toUpperCase()}(offset=${this.dataOffsetBytes}, length=${this.lengthBytes})`;
+    const command = countedKind(this.kind).toUpperCase();
+    return `${command}(${this.dataOffsetBytes}, ${this.lengthBytes})`;
   }
 }

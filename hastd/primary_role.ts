@@ -35,6 +35,7 @@ export class PrimaryRole implements WorkerRole {
   #config: ResourceConfig;
   #link: SocketPeerLink | undefined = undefined;
   #remoteAddress: string;
+  #wasConnected = false;
   #stopping = false;
 
   constructor(env: RoleEnv) {
@@ -156,7 +157,9 @@ export class PrimaryRole implements WorkerRole {
   }
 
   #connected(): void {
-    this.#env.log.info(`Connected to ${this.#remoteAddress}.`);
+    const what = this.#wasConnected ? "Successfully reconnected" : "Connected";
+    this.#wasConnected = true;
+    this.#env.log.info(`${what} to ${this.#remoteAddress}.`);
     this.#env.tell({ type: "event", event: "connect" });
   }
 
