@@ -15,10 +15,20 @@ import type { PrimaryHello } from "../core/sync_decision.ts";
 import { dial, type SocketAddress } from "../ffi/dial.ts";
 import { setKeepAlive, setNoDelay } from "../ffi/socket.ts";
 import { encodeFrame, type Frame, PROTOCOL_VERSION } from "../protocol/frame.ts";
+import type { Nv } from "../protocol/nv.ts";
+import {
+  AUTHENTICATION_REQUIRED,
+  AuthenticationError,
+  type PrimaryAuthentication,
+  type SecretKey,
+  type Session,
+} from "../protocol/secure.ts";
+import { RecordOpener } from "../protocol/secure_record.ts";
 import {
   decodeFirstAnswer,
   decodeSecondAnswer,
   encodeFirstRequest,
+  encodeIdentity,
   encodeSecondRequest,
   type FirstAnswer,
   type MapLimits,
@@ -27,6 +37,7 @@ import {
   type SecondAnswer,
 } from "../protocol/handshake.ts";
 import { systemResolver } from "./peer_access.ts";
+import { beginAuthentication, checkAuthentication } from "./primary_authentication.ts";
 import { RawStream } from "./raw_stream.ts";
 
 /** A primary without a secondary dials again after so long. */
@@ -60,6 +71,10 @@ export interface Established {
   readonly hello: PrimaryHello;
   readonly answer: SecondAnswer;
   readonly remoteAddress: string;
+  /** Where the nodes share a secret. */
+  readonly session: Session | undefined;
+  /** Records of connection 1 that the answer came in. */
+  readonly answerRecords: number;
 }
 
 export interface ConnectorEnv {
@@ -71,7 +86,12 @@ export interface ConnectorEnv {
   readonly hello: () => Promise<PrimaryHello | undefined>;
   /** Takes the descriptors over. */
   readonly established: (established: Established) => void;
-  /** A handshake was turned down; the message is logged already. */
+  /**
+   * Keys of the secrets at these paths; undefined where there are none. Throws a HastError where one
+   * cannot be used.
+   */
+  readonly secrets: (paths: readonly string[]) => SecretKey[] | undefined;
+  /** A handshake was turned down, by either node; the message is logged already. */
   readonly refused: (message: string) => void;
   /** An attempt has failed otherwise; as `refused`. */
   readonly failed?: (message: string) => void;
@@ -171,7 +191,8 @@ export class Connector {
       if (!(error instanceof HastError)) throw error;
       if (this.#closed) return "failed";
       this.#env.log.warning(error.message);
-      this.#env.failed?.(error.message);
+      if (error instanceof AuthenticationError) this.#env.refused(error.message);
+      else this.#env.failed?.(error.message);
       return "failed";
     } finally {
       for (const stream of streams.splice(0)) stream.close();
@@ -179,24 +200,26 @@ export class Connector {
   }
 
   async #handshake(remoteAddress: string, streams: RawStream[]): Promise<Outcome> {
+    const { secretPaths } = this.#env.config();
+    const authentication = beginAuthentication(this.#env.secrets(secretPaths));
     const requests = await this.#dial(remoteAddress);
     streams.push(requests);
-    const first = await this.#firstStep(requests, remoteAddress);
+    const first = await this.#firstStep(requests, remoteAddress, authentication);
     if (first.kind === "refused") return this.#refused(first);
     const hello = await this.#env.hello();
     if (hello === undefined || this.#closed) return "failed";
     const replies = await this.#dial(remoteAddress);
     streams.push(replies);
-    await this.#send(replies, remoteAddress, {
-      version: this.#version,
-      header: encodeSecondRequest(
-        { resource: this.#env.config().name, token: first.token },
-        { ...hello, requestBytesMax: REQUEST_BYTES_DEFAULT },
-      ),
-    });
+    const header = this.#secondRequest(first.token, hello, authentication);
+    await this.#send(replies, remoteAddress, { version: this.#version, header });
+    const session = authentication?.session();
+    const opener = session && new RecordOpener(session.cipher, session.requests.toPrimary);
+    if (opener !== undefined) requests.expectRecords(opener);
     const answer = await this.#secondAnswer(requests, remoteAddress);
     if (answer.kind === "refused") return this.#refused(answer);
     if (!this.#agrees(answer) || this.#closed) return "failed";
+    // A reload in the meantime has changed what the other node has to prove.
+    if (this.#env.config().secretPaths.join(" ") !== secretPaths.join(" ")) return "failed";
     streams.length = 0;
     this.#linked = true;
     this.#env.established({
@@ -206,18 +229,40 @@ export class Connector {
       hello,
       answer,
       remoteAddress,
+      session,
+      answerRecords: opener?.recordCount ?? 0,
     });
     return "connected";
   }
 
-  async #firstStep(stream: RawStream, remote: string): Promise<FirstAnswer | Refusal> {
+  /** What we have to say on connection 2, sealed where the nodes share a secret. */
+  #secondRequest(
+    token: FirstAnswer["token"],
+    hello: PrimaryHello,
+    authentication: PrimaryAuthentication | undefined,
+  ): Nv {
+    const request = { resource: this.#env.config().name, token };
+    const identity = { ...hello, requestBytesMax: REQUEST_BYTES_DEFAULT };
+    if (authentication === undefined) return encodeSecondRequest(request, identity);
+    const header = encodeSecondRequest(request);
+    authentication.seal(header, encodeIdentity(identity));
+    return header;
+  }
+
+  async #firstStep(
+    stream: RawStream,
+    remote: string,
+    authentication: PrimaryAuthentication | undefined,
+  ): Promise<FirstAnswer | Refusal> {
     const request = encodeFirstRequest({
       resource: this.#env.config().name,
       version: PROTOCOL_VERSION,
       requestBytesMax: REQUEST_BYTES_DEFAULT,
     });
+    authentication?.addTo(request);
     await this.#send(stream, remote, { version: this.#version, header: request });
     const { header } = await this.#receive(stream, remote);
+    if (authentication !== undefined) checkAuthentication(authentication, header, remote);
     const hasToken = header.has("token") || header.has("errmsg");
     const version = header.u8("version") ?? FIRST_VERSION;
     if (version > PROTOCOL_VERSION) throw failure(`Invalid version received (${version}).`);
@@ -226,7 +271,10 @@ export class Connector {
       this.#env.log.debug(1, `Negotiated protocol version ${version}.`);
     }
     if (!hasToken) throw failure(`Handshake header from ${remote} has no 'token' field.`);
-    return this.#decoded(remote, () => decodeFirstAnswer(header));
+    const answer = this.#decoded(remote, () => decodeFirstAnswer(header));
+    if (answer.kind !== "refused" || answer.message !== AUTHENTICATION_REQUIRED) return answer;
+    const message = `Authentication required: ${remote} asks for a secret, we have none.`;
+    return { ...answer, message };
   }
 
   async #secondAnswer(stream: RawStream, remote: string): Promise<SecondAnswer | Refusal> {

@@ -8,6 +8,7 @@ import { waitFor } from "../tests/support/wait.ts";
 import { Connector, type Established } from "./connector.ts";
 
 const TOKEN = Uint8Array.from({ length: 16 }, (_, index) => index);
+const SECRET = new Uint8Array(32).fill(3);
 const HELLO = { virgin: true, resuid: 77n, localcnt: 0n, remotecnt: 0n };
 const GEOMETRY = {
   datasizeBytes: 16772608,
@@ -77,6 +78,7 @@ async function withSecondary(
       config: () => rig.config,
       geometry: GEOMETRY,
       log: remembering((line) => rig.logged.push(line)),
+      secrets: (paths) => paths.length === 0 ? undefined : [SECRET],
       hello: () => Promise.resolve(HELLO),
       established: (established) => rig.established.push(established),
       refused: (message) => rig.refused.push(message),

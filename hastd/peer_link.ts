@@ -27,7 +27,8 @@ import type { PayloadStages } from "../protocol/payload.ts";
 import { PayloadReceiver } from "./payload_receiver.ts";
 import { PayloadSender } from "./payload_sender.ts";
 import { FlushRank, type Reactor } from "./reactor.ts";
-import { StreamSocket } from "./stream_socket.ts";
+import type { LinkCiphers } from "./session_line.ts";
+import { closeReason, StreamSocket } from "./stream_socket.ts";
 
 /** After so long without a request, the secondary is told that we are alive. */
 export const KEEPALIVE_MS = 10_000;
@@ -54,6 +55,8 @@ export interface PeerLinkOptions {
   readonly timeoutMs: number;
   readonly reactor: Reactor;
   readonly buffers: BufferPool;
+  /** Where the nodes share a secret. */
+  readonly ciphers?: LinkCiphers | undefined;
   readonly log: Log;
   readonly owner: PeerLinkOwner;
   /** The link is closed, by whomever; called once. */
@@ -104,6 +107,7 @@ export class SocketPeerLink implements PeerLink {
       buffers,
       rank,
       inputBytes: REQUESTS_INPUT_BYTES,
+      cipher: options.ciphers?.requests,
       handler: {
         received: () => this.#lose("Unexpected data on the connection for requests."),
         closed: (errno) => this.#closed("Unable to send request", errno),
@@ -114,6 +118,7 @@ export class SocketPeerLink implements PeerLink {
       reactor,
       buffers,
       rank,
+      cipher: options.ciphers?.replies,
       handler: {
         received: () => this.#received(),
         closed: (errno) => this.#closed("Unable to receive reply header", errno),
@@ -245,7 +250,7 @@ export class SocketPeerLink implements PeerLink {
   // ---- the end ----
 
   #closed(what: string, errno: number): void {
-    this.#lose(`${what}: ${strerror(errno === 0 ? ERRNO.ENOTCONN : errno)}.`);
+    this.#lose(`${what}: ${closeReason(errno)}.`);
   }
 
   #lose(reason: string): void {

@@ -16,6 +16,7 @@ import type { BlockTarget } from "./block_target.ts";
 import type { Redial } from "./connector.ts";
 import { FrontNbd } from "./front_nbd.ts";
 import { SocketPeerLink } from "./peer_link.ts";
+import { primaryCiphers } from "./session_line.ts";
 import type { SyncStatus, WorkerStatus } from "./worker_channel.ts";
 import type { EstablishedLine, HelloLine, ToDataThread } from "./worker_messages.ts";
 import { commonStatus, type RoleEnv, type WorkerRole } from "./worker_role.ts";
@@ -126,6 +127,8 @@ export class PrimaryRole implements WorkerRole {
   #makeLink(established: EstablishedLine): SocketPeerLink {
     const { reactor, arena, log } = this.#env;
     const { checksum, compression, timeoutSeconds } = this.#config;
+    const { session, answerRecords } = established;
+    if (session !== undefined) log.debug(1, `Records are sealed with ${session.cipher}.`);
     const link: SocketPeerLink = new SocketPeerLink({
       requestsFd: established.requestsFd,
       repliesFd: established.repliesFd,
@@ -136,6 +139,7 @@ export class PrimaryRole implements WorkerRole {
       timeoutMs: timeoutSeconds * 1000,
       reactor,
       buffers: arena,
+      ciphers: session && primaryCiphers(session, answerRecords),
       log,
       owner: this.#primary,
       closed: () => this.#forgetLink(link, "soon"),
@@ -177,7 +181,8 @@ export class PrimaryRole implements WorkerRole {
     const { checksum, compression, timeoutSeconds } = config;
     this.#link?.reconfigure({ checksum, compression }, timeoutSeconds * 1000);
     const moved = before.remoteAddress !== config.remoteAddress ||
-      before.sourceAddress !== config.sourceAddress;
+      before.sourceAddress !== config.sourceAddress ||
+      before.secretPaths.join(" ") !== config.secretPaths.join(" ");
     if (moved) this.#dropLink();
   }
 

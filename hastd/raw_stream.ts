@@ -1,6 +1,7 @@
 /**
  * Frames over a connected descriptor that Deno does not own, in ordinary asynchronous code: for the
- * few messages of a handshake. Afterwards the descriptor goes to the data thread.
+ * few messages of a handshake, the last of which may come in records. Afterwards the descriptor goes
+ * to the data thread.
  *
  * What is thrown ends a log line: `Unable to receive handshake header from X: MESSAGE.`
  * @module
@@ -11,6 +12,7 @@ import { waitForFd } from "../ffi/dial.ts";
 import { POLL } from "../ffi/poll.ts";
 import { closeSocket, recvBytes, sendBytes, shutdownSocket } from "../ffi/socket.ts";
 import { type Frame, FrameReader } from "../protocol/frame.ts";
+import type { RecordOpener } from "../protocol/secure_record.ts";
 
 const CHUNK_BYTES = 64 * 1024;
 
@@ -18,6 +20,9 @@ const CHUNK_BYTES = 64 * 1024;
 export class RawStream {
   readonly fd: number;
   readonly #reader: FrameReader;
+  #opener: RecordOpener | undefined = undefined;
+  /** What has come of a record that is not whole yet. */
+  #record = new Uint8Array(0);
 
   /** @param dataBytesMax The most data that a frame may carry. */
   constructor(fd: number, dataBytesMax: number) {
@@ -25,10 +30,16 @@ export class RawStream {
     this.#reader = new FrameReader({ dataBytesMax });
   }
 
+  /** From now on, what is read comes in records. */
+  expectRecords(opener: RecordOpener): void {
+    this.#opener = opener;
+  }
+
   /**
    * Reads one frame. Nothing may follow it: whoever gets the descriptor next would miss that.
    *
-   * @throws {ProtocolError} No frame, over a limit, too late, or the end of the connection.
+   * @throws {ProtocolError} No frame, over a limit, too late, the end of the connection, or a record
+   * that does not open.
    */
   async read(timeoutMs: number): Promise<Frame> {
     const deadlineMs = performance.now() + timeoutMs;
@@ -37,7 +48,7 @@ export class RawStream {
       const frame = this.#reader.next();
       if (frame !== undefined) return this.#alone(frame);
       const got = recvBytes(this.fd, chunk);
-      if (got > 0) this.#reader.push(chunk.subarray(0, got));
+      if (got > 0) this.#push(chunk.subarray(0, got));
       else await this.#waitAfter(got, POLL.in, deadlineMs);
     }
   }
@@ -65,8 +76,24 @@ export class RawStream {
     closeSocket(this.fd);
   }
 
+  #push(bytes: Uint8Array): void {
+    const opener = this.#opener;
+    if (opener === undefined) return this.#reader.push(bytes);
+    const records = new Uint8Array(this.#record.length + bytes.length);
+    records.set(this.#record);
+    records.set(bytes, this.#record.length);
+    let at = 0;
+    for (;;) {
+      const recordBytes = opener.recordBytes(records, at, records.length);
+      if (recordBytes === 0 || at + recordBytes > records.length) break;
+      this.#reader.push(opener.open(records.subarray(at, at + recordBytes)));
+      at += recordBytes;
+    }
+    this.#record = records.slice(at);
+  }
+
   #alone(frame: Frame): Frame {
-    if (this.#reader.pendingBytes === 0) return frame;
+    if (this.#reader.pendingBytes === 0 && this.#record.length === 0) return frame;
     throw new ProtocolError("Unexpected data behind the answer");
   }
 

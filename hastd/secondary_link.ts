@@ -27,7 +27,8 @@ import type { OutputOwner } from "./output_queue.ts";
 import { PayloadReceiver } from "./payload_receiver.ts";
 import { PayloadSender } from "./payload_sender.ts";
 import { FlushRank, type Reactor } from "./reactor.ts";
-import { StreamSocket } from "./stream_socket.ts";
+import type { LinkCiphers } from "./session_line.ts";
+import { closeReason, StreamSocket } from "./stream_socket.ts";
 
 /** Nothing has come for so long: the primary is gone. It sends keep-alives every 10 s. */
 export const SILENCE_MS = 20_000;
@@ -57,6 +58,8 @@ export interface SecondaryLinkOptions {
   readonly stages: PayloadStages;
   readonly reactor: Reactor;
   readonly buffers: BufferPool;
+  /** Where the nodes share a secret. */
+  readonly ciphers?: LinkCiphers | undefined;
   readonly log: Log;
   /** The link has ended by itself, not by {@link SecondaryLink.close}. */
   readonly ended: () => void;
@@ -114,6 +117,7 @@ export class SecondaryLink implements ReplyPort {
       reactor,
       buffers,
       rank,
+      cipher: options.ciphers?.requests,
       handler: {
         received: () => this.#guarded(this.#takeRequests),
         closed: (errno) => this.#closed("Unable to receive request header", errno),
@@ -126,6 +130,7 @@ export class SecondaryLink implements ReplyPort {
       buffers,
       rank,
       inputBytes: REPLIES_INPUT_BYTES,
+      cipher: options.ciphers?.replies,
       handler: {
         received: () => this.#lose("Unexpected data on the connection for replies."),
         closed: (errno) => this.#closed("Unable to send reply", errno),
@@ -327,7 +332,7 @@ export class SecondaryLink implements ReplyPort {
   }
 
   #closed(what: string, errno: number): void {
-    this.#lose(`${what}: ${strerror(errno === 0 ? ERRNO.ENOTCONN : errno)}.`);
+    this.#lose(`${what}: ${closeReason(errno)}.`);
   }
 
   #lose(reason: string): void {

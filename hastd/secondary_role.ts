@@ -21,6 +21,7 @@ import {
 import type { Metadata } from "../protocol/metadata.ts";
 import { METADATA_BYTES } from "../protocol/metadata.ts";
 import { SecondaryLink } from "./secondary_link.ts";
+import { secondaryCiphers } from "./session_line.ts";
 import type { PeerHello, RefusalReason } from "./worker_channel.ts";
 import { storeMap, storeMetadata } from "./worker_component.ts";
 import type { ToDataThread } from "./worker_messages.ts";
@@ -66,6 +67,7 @@ export class SecondaryRole implements WorkerRole {
         sectorSizeBytes: env.opened.component.sectorSizeBytes,
       },
       stages: { checksum, compression },
+      ciphers: peer.session && secondaryCiphers(peer.session),
       reactor: env.reactor,
       buffers: env.arena,
       log: env.log,

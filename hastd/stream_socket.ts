@@ -19,7 +19,7 @@
  * With a cipher, the stream is carried by records (protocol/secure_record.ts); users do not notice.
  * @module
  */
-import { ERRNO } from "../base/errno.ts";
+import { ERRNO, strerror } from "../base/errno.ts";
 import { invariant } from "../base/errors.ts";
 import type { BufferPool, IoBuffer } from "../core/ports.ts";
 import { POLL } from "../ffi/poll.ts";
@@ -27,7 +27,7 @@ import { closeSocket, recv, shutdownSocket } from "../ffi/socket.ts";
 import type { RecordOpener, RecordSealer } from "../protocol/secure_record.ts";
 import { type OutputOwner, OutputQueue, type SocketOutput } from "./output_queue.ts";
 import type { Flushable, FlushRank, Pollable, Reactor, Task } from "./reactor.ts";
-import { SealedInput } from "./sealed_input.ts";
+import { RECORD_ERRNO, SealedInput } from "./sealed_input.ts";
 import { SealedOutput } from "./sealed_output.ts";
 
 /** Size of the input buffer unless another is asked for. */
@@ -59,6 +59,14 @@ export interface StreamHandler {
   closed(errno: number): void;
   /** Output was congested and no longer is (half of the limit is left). */
   drained(): void;
+}
+
+/** Why a stream is over, for people; `errno` as {@link StreamHandler.closed} has it. */
+export function closeReason(errno: number): string {
+  if (errno === RECORD_ERRNO) {
+    return "Authentication failed: a record was changed, repeated, left out or forged";
+  }
+  return strerror(errno === 0 ? ERRNO.ENOTCONN : errno);
 }
 
 /** What a stream is sealed and opened with. */

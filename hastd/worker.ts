@@ -19,6 +19,8 @@ import { detachSocket } from "../ffi/socket.ts";
 import { CommandSender } from "./command_pipe.ts";
 import { Connector, type Established } from "./connector.ts";
 import { startDiskThreads } from "./disk_pool.ts";
+import { readSecrets } from "./secret_file.ts";
+import { sessionLine } from "./session_line.ts";
 import { listenUnix } from "./unix_listener.ts";
 import type {
   ConnectionStatus,
@@ -231,6 +233,7 @@ class WorkerMain {
       config: () => this.#config,
       geometry,
       log: this.#log,
+      secrets: readSecrets,
       hello: () =>
         new Promise((resolve) => {
           this.#helloWaiters.push(resolve);
@@ -271,6 +274,8 @@ class WorkerMain {
         virgin: answer.virgin,
         syncSource: answer.syncSource,
         map: shareMap(answer.map),
+        session: established.session && sessionLine(established.session),
+        answerRecords: established.answerRecords,
       },
     });
   }

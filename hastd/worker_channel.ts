@@ -6,6 +6,7 @@
  */
 import type { ResourceConfig } from "../conf/config.ts";
 import type { LogRecord } from "../base/log.ts";
+import type { SessionLine } from "./session_line.ts";
 
 /** What a secondary worker is given: both connections and what the primary said in step 2. */
 export interface PeerHello {
@@ -23,6 +24,8 @@ export interface PeerHello {
   remotecnt: string;
   /** Largest reply data or request the primary said it takes (our extension), or 0. */
   requestBytesMax: number;
+  /** Where the nodes share a secret: what both connections carry is sealed with its keys. */
+  session?: SessionLine | undefined;
 }
 
 /** The first line that a worker reads. */

@@ -7,6 +7,7 @@ import type { ResourceConfig } from "../conf/config.ts";
 import type { PrimaryHello, SyncSource } from "../core/sync_decision.ts";
 import type { MapLimits } from "../protocol/handshake.ts";
 import type { Redial } from "./connector.ts";
+import type { SessionLine } from "./session_line.ts";
 import type { FromWorker, WorkerStart } from "./worker_channel.ts";
 
 /** The first message of the main isolate, by postMessage. */
@@ -43,6 +44,10 @@ export interface EstablishedLine {
    * them are the map. No map: undefined.
    */
   map: { address: string; byteCount: number } | undefined;
+  /** Where the nodes share a secret. */
+  session: SessionLine | undefined;
+  /** Records of connection 1 that have been opened already. */
+  answerRecords: number;
 }
 
 export type ToDataThread =

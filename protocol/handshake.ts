@@ -10,7 +10,8 @@
  *
  * `maxrequest` (uint32, bytes) is ours: the largest READ or WRITE that a node takes. The original
  * ignores it, and takes 128 KiB. So is `claims` (uint8 1): the secondary understands the request
- * `claim`.
+ * `claim`. Where the nodes share a secret, there is more, and what follows the token is sealed: see
+ * protocol/secure.ts.
  *
  * Source: wire.md, "Handshake".
  * @module
@@ -163,9 +164,22 @@ export function decodeFirstAnswer(header: Nv): FirstAnswer | Refusal {
   return { kind: "accepted", version, token: tokenOf(header) };
 }
 
-/** Encodes the second request; `token` is the one received. */
-export function encodeSecondRequest(request: SecondRequest, identity: HandshakeIdentity): Nv {
+/**
+ * Encodes the second request; `token` is the one received.
+ *
+ * @param identity Left out where it is sealed.
+ */
+export function encodeSecondRequest(request: SecondRequest, identity?: HandshakeIdentity): Nv {
   const nv = new Nv().addString("resource", request.resource).addU8Array("token", request.token);
+  return identity === undefined ? nv : addIdentity(nv, identity);
+}
+
+/** Encodes what the primary holds, to be sealed. */
+export function encodeIdentity(identity: HandshakeIdentity): Nv {
+  return addIdentity(new Nv(), identity);
+}
+
+function addIdentity(nv: Nv, identity: HandshakeIdentity): Nv {
   if (identity.virgin) nv.addI8("virgin", 1);
   nv.addU64("resuid", identity.resuid);
   nv.addU64("localcnt", identity.localcnt).addU64("remotecnt", identity.remotecnt);

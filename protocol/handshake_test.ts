@@ -8,6 +8,7 @@ import {
   decodeSecondRequest,
   encodeFirstAnswer,
   encodeFirstRequest,
+  encodeIdentity,
   encodeRefusal,
   encodeSecondAnswer,
   encodeSecondRefusal,
@@ -64,7 +65,13 @@ Deno.test("the second step round-trips", () => {
     assert(isSecondRequest(header));
     assertEquals(decodeSecondRequest(header), request);
     assertEquals(decodeIdentity(header), identity);
+    assertEquals(decodeIdentity(encodeIdentity(identity)), identity);
   }
+});
+
+Deno.test("a second step whose identity is sealed says no more than what it belongs to", () => {
+  const header = encodeSecondRequest({ resource: "data", token: TOKEN });
+  assertEquals(names(header), ["resource", "token"]);
 });
 
 Deno.test("the answer to step 2 round-trips, through every stage", () => {
