@@ -133,9 +133,10 @@ class RoundRun {
     await this.writer.writeFor(beforeMs);
     await node.kill(what);
     node.thaw();
-    await this.#pair.network.heal();
+    // The kernel would go on sending what the dead had left in its sockets.
     if (takesOver) await this.#promoteOther();
-    else if (!node.running) await this.#startAs(node, role);
+    await this.#pair.network.heal();
+    if (!takesOver && !node.running) await this.#startAs(node, role);
   }
 
   async #cutPower({ role, noCableMs, promote }: PowerCut): Promise<void> {
@@ -147,10 +148,10 @@ class RoundRun {
     await this.#pair.network.setCable(node.side, "down");
     await this.writer.writeFor(noCableMs);
     await node.cutPower();
+    if (takesOver) await this.#promoteOther();
     await this.#pair.network.heal();
     await node.component?.restorePower();
-    if (takesOver) await this.#promoteOther();
-    else await this.#startAs(node, role);
+    if (!takesOver) await this.#startAs(node, role);
   }
 
   #mayPromote(): boolean {
