@@ -7,8 +7,25 @@
  */
 import { within } from "./wait.ts";
 
-const TYPES = { int8: 1, uint8: 2, int16: 3, uint32: 6, uint64: 8, bytes: 10, string: 17 } as const;
-const SCALAR_BYTES = { int8: 1, uint8: 1, int16: 2, uint32: 4, uint64: 8 } as const;
+const SCALAR_TYPES = {
+  int8: 1,
+  uint8: 2,
+  int16: 3,
+  int32: 5,
+  uint32: 6,
+  int64: 7,
+  uint64: 8,
+} as const;
+const TYPES = { ...SCALAR_TYPES, bytes: 10, string: 17 } as const;
+const SCALAR_BYTES = {
+  int8: 1,
+  uint8: 1,
+  int16: 2,
+  int32: 4,
+  uint32: 4,
+  int64: 8,
+  uint64: 8,
+} as const;
 
 /** One entry: name, type, value. `bytes` is an array of uint8. */
 export type Entry =
