@@ -20,6 +20,7 @@ import { PeerAccess } from "./peer_access.ts";
 import { absolutePath, openPidfile } from "./pidfile.ts";
 import { RunningDaemon } from "./running_daemon.ts";
 import { PROTOCOL_VERSION } from "../protocol/frame.ts";
+import { checkSecrets } from "./secret_file.ts";
 import { selfCommand } from "./self_command.ts";
 import { Signals } from "./signals.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -130,7 +131,9 @@ function reportStart({ log, control, listener }: RunningDaemon): void {
 }
 
 function readConfig({ configPath, nodeName }: Arguments): Config {
-  return loadConfig(configPath, Deno.readTextFileSync, nodeIdentity(nodeName));
+  const config = loadConfig(configPath, Deno.readTextFileSync, nodeIdentity(nodeName));
+  checkSecrets(config);
+  return config;
 }
 
 /** The background mode changes the directory, and SIGHUP has to find the file then. */

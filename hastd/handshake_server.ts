@@ -14,23 +14,29 @@ import {
   decodeIdentity,
   encodeFirstAnswer,
   encodeRefusal,
+  type HandshakeIdentity,
   negotiateVersion,
   TOKEN_BYTES,
 } from "../protocol/handshake.ts";
 import type { Nv } from "../protocol/nv.ts";
+import { AuthenticationError, type SecondaryAuthentication } from "../protocol/secure.ts";
+import type { HalfOpen } from "./half_open.ts";
 import type { PeerAccess } from "./peer_access.ts";
 import type { PeerConnection } from "./peer_connection.ts";
 import type { Resource } from "./resource.ts";
+import { authenticate, authenticateAnswer, refuse } from "./secondary_authentication.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 /** A peer has so long to send its first frame, and again to take the answer. */
 export const HANDSHAKE_TIMEOUT_MS = 20_000;
 
-/** Why a peer is sent away; the answer that it gets, or none. */
-interface Verdict {
-  resource: Resource | undefined;
-  refusal: Nv | undefined;
-}
+/** What is made of a first frame: it goes on, or is sent away with an answer or without. */
+type Verdict =
+  | { kind: "first step"; resource: Resource; authentication: SecondaryAuthentication | undefined }
+  | { kind: "second step"; resource: Resource; halfOpen: HalfOpen }
+  | { kind: "refused"; refusal: Nv | undefined };
+
+const SILENTLY: Verdict = { kind: "refused", refusal: undefined };
 
 /** Serves connections from their acceptance until they are refused or handed to a resource. */
 export class HandshakeServer {
@@ -65,10 +71,15 @@ export class HandshakeServer {
       this.#log.error(`Unable to receive header from ${connection.peer}: ${reason}.`);
       return connection.close();
     }
-    const { resource, refusal } = await this.#judge(connection, header);
-    if (resource !== undefined) return await this.#accept(connection, resource, header);
-    if (refusal !== undefined) await this.#send(connection, PROTOCOL_VERSION, refusal, "error");
-    connection.close();
+    const verdict = await this.#judge(connection, header);
+    switch (verdict.kind) {
+      case "first step":
+        return await this.#firstStep(connection, header, verdict);
+      case "second step":
+        return await this.#secondStep(connection, header, verdict);
+      case "refused":
+        return await this.#refuse(connection, verdict.refusal);
+    }
   }
 
   /** Whether this address is the remote one of any resource: of others nothing is read. */
@@ -82,52 +93,71 @@ export class HandshakeServer {
   async #judge(connection: PeerConnection, header: Nv): Promise<Verdict> {
     const { peer } = connection;
     const name = header.string("resource");
-    const silent = { resource: undefined, refusal: undefined };
     if (name === undefined) {
       this.#log.error(`No 'resource' field in the header received from ${peer}.`);
-      return silent;
+      return SILENTLY;
     }
     const token = header.u8Array("token");
     if (token !== undefined && token.length !== TOKEN_BYTES) {
       this.#log.error(
         `Received token of invalid size from ${peer} (expected ${TOKEN_BYTES}, got ${token.length}).`,
       );
-      return silent;
+      return SILENTLY;
     }
     const resource = this.#supervisor.find(name);
     if (resource === undefined) {
       this.#log.error(`No resource '${name}' as requested by ${peer}.`);
-      return { ...silent, refusal: encodeRefusal("Resource not configured.") };
+      return refused(encodeRefusal("Resource not configured."));
     }
-    const allowed = await this.#access.allows(resource.config.remoteAddress, connection);
-    const refusal = refusalBy(resource, allowed, peer, token);
-    return refusal === undefined ? { resource, refusal } : { ...silent, refusal };
+    if (!await this.#access.allows(resource.config.remoteAddress, connection)) {
+      resource.log().error(`Client ${peer} has no access to the resource.`);
+      return refused(encodeRefusal("No access to the resource."));
+    }
+    return token === undefined
+      ? judgeFirstStep(resource, header, peer)
+      : judgeSecondStep(resource, token, peer);
   }
 
-  async #accept(connection: PeerConnection, resource: Resource, header: Nv): Promise<void> {
-    const token = header.u8Array("token");
-    if (token === undefined) return await this.#firstStep(connection, resource, header);
-    let identity;
-    try {
-      identity = decodeIdentity(header);
-    } catch (error) {
-      const reason = messageOf(error);
-      resource.log().error(`Unable to receive header from ${connection.peer}: ${reason}.`);
-      return connection.close();
-    }
-    if (await resource.secondStep(connection, token, identity)) return;
-    const refusal = refuseToken(resource, connection.peer);
-    await this.#send(connection, PROTOCOL_VERSION, refusal, "error");
-    connection.close();
-  }
-
-  async #firstStep(connection: PeerConnection, resource: Resource, header: Nv): Promise<void> {
+  async #firstStep(
+    connection: PeerConnection,
+    header: Nv,
+    { resource, authentication }: Verdict & { kind: "first step" },
+  ): Promise<void> {
+    const { peer } = connection;
     const offered = decodeFirstRequest(header).version;
     const version = negotiateVersion(offered);
-    await resource.firstStep(connection, { offered, version }, async (token) => {
+    await resource.firstStep(connection, { offered, version, authentication }, async (token) => {
+      const log = resource.log();
       const answer = encodeFirstAnswer({ version, token });
-      return await this.#send(connection, version, answer, "response", resource.log());
+      const proven = authentication === undefined ||
+        authenticateAnswer(authentication, answer, peer, log);
+      return proven && await this.#send(connection, version, answer, "response", log);
     });
+  }
+
+  async #secondStep(
+    connection: PeerConnection,
+    header: Nv,
+    { resource, halfOpen }: Verdict & { kind: "second step" },
+  ): Promise<void> {
+    let identity: HandshakeIdentity;
+    try {
+      identity = decodeIdentity(halfOpen.contentOf(header));
+    } catch (error) {
+      const { peer } = connection;
+      if (error instanceof AuthenticationError) {
+        return await this.#refuse(connection, encodeRefusal(refuse(error, peer, resource.log())));
+      }
+      resource.log().error(`Unable to receive header from ${peer}: ${messageOf(error)}.`);
+      return connection.close();
+    }
+    if (await resource.secondStep(connection, halfOpen, identity)) return;
+    await this.#refuse(connection, refuseToken(resource, connection.peer));
+  }
+
+  async #refuse(connection: PeerConnection, refusal: Nv | undefined): Promise<void> {
+    if (refusal !== undefined) await this.#send(connection, PROTOCOL_VERSION, refusal, "error");
+    connection.close();
   }
 
   async #send(
@@ -147,27 +177,40 @@ export class HandshakeServer {
   }
 }
 
-/** The checks once the resource is known; undefined where nothing speaks against the peer. */
-function refusalBy(
-  resource: Resource,
-  allowed: boolean,
-  peer: string,
-  token: Uint8Array | undefined,
-): Nv | undefined {
+/** The checks of a first request once the peer has access: only who passes the first is told more. */
+function judgeFirstStep(resource: Resource, request: Nv, peer: string): Verdict {
+  const log = resource.log();
+  const result = authenticate(request, resource.config.secretPaths, peer, log);
+  if (result.kind === "refused") return result;
+  const { authentication } = result;
+  if (resource.role === "secondary") return { kind: "first step", resource, authentication };
+  const refusal = refuseRole(resource, peer);
+  authentication?.addToRefusal(refusal);
+  return refused(refusal);
+}
+
+/** Likewise of a second request, whose token shows that there was a first one. */
+function judgeSecondStep(resource: Resource, token: Uint8Array, peer: string): Verdict {
+  const { role, config } = resource;
+  if (role !== "secondary" && config.secretPaths.length === 0) {
+    return refused(refuseRole(resource, peer));
+  }
+  const halfOpen = resource.halfOpen(token);
+  if (halfOpen === undefined) return refused(refuseToken(resource, peer));
+  return { kind: "second step", resource, halfOpen };
+}
+
+function refused(refusal: Nv): Verdict {
+  return { kind: "refused", refusal };
+}
+
+function refuseRole(resource: Resource, peer: string): Nv {
   const { role } = resource;
-  if (!allowed) {
-    resource.log().error(`Client ${peer} has no access to the resource.`);
-    return encodeRefusal("No access to the resource.");
-  }
-  if (role !== "secondary") {
-    resource.log().warning(
-      `We act as ${role} for the resource and not as secondary as requested by ${peer}.`,
-    );
-    const message = `Remote node acts as ${role} for the resource and not as secondary.`;
-    return encodeRefusal(message, role === "primary");
-  }
-  if (token !== undefined && !resource.tokenMatches(token)) return refuseToken(resource, peer);
-  return undefined;
+  resource.log().warning(
+    `We act as ${role} for the resource and not as secondary as requested by ${peer}.`,
+  );
+  const message = `Remote node acts as ${role} for the resource and not as secondary.`;
+  return encodeRefusal(message, role === "primary");
 }
 
 function refuseToken(resource: Resource, peer: string): Nv {

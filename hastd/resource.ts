@@ -14,10 +14,11 @@ import { setCloseOnExec } from "../ffi/descriptor.ts";
 import { closeSocket, detachSocket } from "../ffi/socket.ts";
 import type { HandshakeIdentity } from "../protocol/handshake.ts";
 import { Serial } from "./deadline.ts";
-import { HALF_OPEN_TIMEOUT_MS, HalfOpen } from "./half_open.ts";
+import { type FirstStep, HALF_OPEN_TIMEOUT_MS, HalfOpen, HalfOpens } from "./half_open.ts";
 import { ConnectionMemory } from "./connection_memory.ts";
 import type { Hooks } from "./hooks.ts";
 import type { PeerConnection } from "./peer_connection.ts";
+import { sessionLine } from "./session_line.ts";
 import type { ConnectionReply } from "../protocol/control_extension.ts";
 import type { HookEvent, PeerHello, WorkerStart, WorkerStatus } from "./worker_channel.ts";
 import {
@@ -55,7 +56,7 @@ export class Resource {
   #config: ResourceConfig;
   #role: Role = "init";
   #worker: WorkerProcess | undefined;
-  #halfOpen: HalfOpen | undefined;
+  readonly #halfOpens = new HalfOpens();
   #restart: ReturnType<typeof setTimeout> | undefined;
   #restartDelayMs = RESTART_DELAY_MIN_MS;
   #closed = false;
@@ -123,7 +124,7 @@ export class Resource {
     this.#connection.roleChanged();
     this.#forgetRestart();
     this.#restartDelayMs = RESTART_DELAY_MIN_MS;
-    this.#closeHalfOpen();
+    this.#halfOpens.dropAll();
     await this.#stopWorker((pid, exit) => {
       if (exit.code === 0) this.log().debug(1, `Worker process ${pid} stopped.`);
       else this.#logExit(pid, exit);
@@ -164,20 +165,22 @@ export class Resource {
   }
 
   /**
-   * First handshake step, after its checks: replaces whatever connection there was, and keeps
-   * this one for {@link secondStep}. Closes `connection` where that is not possible.
+   * First handshake step, after its checks: keeps this connection for {@link secondStep}. Without
+   * authentication it replaces whatever connection there was. Closes `connection` where that is not
+   * possible.
    *
-   * @param versions What the peer speaks, and what was made of it.
+   * @param step What the peer speaks, what was made of it, and whether it has to prove something.
    * @param answer Sends the answer with the token; false if the peer did not take it.
    */
   firstStep(
     connection: PeerConnection,
-    { offered, version }: { offered: number; version: number },
+    { offered, version, authentication }: { offered: number } & Omit<FirstStep, "token">,
     answer: (token: Uint8Array<ArrayBuffer>) => Promise<boolean>,
   ): Promise<void> {
     return this.#serial.run(async () => {
       if (this.#role !== "secondary" || this.#closed) return connection.close();
-      await this.#replaceConnection(connection.peer);
+      // Who has to prove himself replaces nobody before he has.
+      if (authentication === undefined) await this.#replaceConnection(connection.peer);
       if (offered > version) {
         this.log().info(
           `Remote protocol version ${offered} is not supported, ` +
@@ -187,39 +190,39 @@ export class Resource {
       this.log().debug(1, `Negotiated protocol version ${version}.`);
       const token = HalfOpen.newToken();
       const timeoutMs = this.#context.halfOpenTimeoutMs ?? HALF_OPEN_TIMEOUT_MS;
-      const expire = () => this.#expireHalfOpen(connection, timeoutMs);
+      const expire = (late: HalfOpen) => this.#expireHalfOpen(late, timeoutMs);
+      const step = { version, token, authentication };
+      const halfOpen = new HalfOpen(connection, step, { timeoutMs, expire });
       // In place before the peer has its token: connection 2 may be faster than this function.
-      this.#halfOpen = new HalfOpen(connection, { version, token }, { timeoutMs, expire });
-      if (!await answer(token)) return this.#closeHalfOpen();
+      const displaced = this.#halfOpens.add(halfOpen);
+      if (displaced !== undefined) this.#logCancel(displaced, connection.peer);
+      if (!await answer(token)) return void this.#halfOpens.drop(halfOpen);
       this.log().debug(1, `Incoming connection from ${connection.peer} configured.`);
     });
   }
 
-  /** Whether `token` is the one that the half-open connection was given, in constant time. */
-  tokenMatches(token: Uint8Array): boolean {
-    return this.#halfOpen?.matches(token) ?? false;
+  /** The half-open connection that was given this token, found in constant time. */
+  halfOpen(token: Uint8Array): HalfOpen | undefined {
+    return this.#halfOpens.find(token);
   }
 
   /**
-   * Second handshake step: hands both connections to a new worker, which answers the primary.
+   * Second handshake step, after its checks: hands both connections to a new worker, which answers
+   * the primary. With authentication, this replaces whatever connection there was.
    *
    * @returns False where the half-open connection is gone meanwhile; `outgoing` is then untouched.
    */
   secondStep(
     outgoing: PeerConnection,
-    token: Uint8Array,
+    halfOpen: HalfOpen,
     identity: HandshakeIdentity,
   ): Promise<boolean> {
-    return this.#serial.run(() => {
-      const halfOpen = this.#halfOpen;
-      if (halfOpen === undefined || this.#closed || !this.tokenMatches(token)) {
-        return Promise.resolve(false);
-      }
-      this.#halfOpen = undefined;
-      halfOpen.complete();
+    return this.#serial.run(async () => {
+      if (this.#closed || !this.#halfOpens.take(halfOpen)) return false;
+      if (halfOpen.authentication !== undefined) await this.#replaceConnection(outgoing.peer);
       this.log().debug(1, `Outgoing connection to ${outgoing.peer} configured.`);
       this.#startSecondary(halfOpen, outgoing, identity);
-      return Promise.resolve(true);
+      return true;
     });
   }
 
@@ -228,7 +231,7 @@ export class Resource {
     this.#closed = true;
     return this.#serial.run(async () => {
       this.#forgetRestart();
-      this.#closeHalfOpen();
+      this.#halfOpens.dropAll();
       await this.#stopWorker((pid, exit) => {
         if (exit.code !== 0) this.#logExit(pid, exit);
       });
@@ -240,29 +243,25 @@ export class Resource {
     if (this.#worker !== undefined) {
       this.log().debug(1, `Worker process exists (pid=${this.#worker.pid}), stopping it.`);
       await this.#stopWorker((pid, exit) => this.#logExit(pid, exit));
-    } else if (this.#halfOpen !== undefined) {
-      const oldPeer = this.#halfOpen.connection.peer;
-      this.log().debug(
-        1,
-        `Canceling half-open connection from ${oldPeer} on connection from ${newPeer}.`,
-      );
-      this.#closeHalfOpen();
     }
+    for (const halfOpen of this.#halfOpens.dropAll()) this.#logCancel(halfOpen, newPeer);
   }
 
-  #expireHalfOpen(connection: PeerConnection, timeoutMs: number): void {
-    if (this.#halfOpen?.connection !== connection) return;
+  #logCancel({ connection }: HalfOpen, newPeer: string): void {
+    this.log().debug(
+      1,
+      `Canceling half-open connection from ${connection.peer} on connection from ${newPeer}.`,
+    );
+  }
+
+  #expireHalfOpen(halfOpen: HalfOpen, timeoutMs: number): void {
+    if (!this.#halfOpens.drop(halfOpen)) return;
+    const { peer } = halfOpen.connection;
     const seconds = timeoutMs / 1000;
     this.log().debug(
       1,
-      `Canceling half-open connection from ${connection.peer}: no second one within ${seconds}s.`,
+      `Canceling half-open connection from ${peer}: no second one within ${seconds}s.`,
     );
-    this.#closeHalfOpen();
-  }
-
-  #closeHalfOpen(): void {
-    this.#halfOpen?.close();
-    this.#halfOpen = undefined;
   }
 
   async #stopWorker(report: (pid: number, exit: WorkerExit) => void): Promise<void> {
@@ -414,5 +413,6 @@ function peerHello(
     localcnt: String(identity.localcnt),
     remotecnt: String(identity.remotecnt),
     requestBytesMax: identity.requestBytesMax,
+    session: halfOpen.authentication && sessionLine(halfOpen.authentication.session()),
   };
 }
