@@ -156,6 +156,8 @@ export class Primary {
       localWritable: () => !this.#service.out,
       rateBytesPerSecond: () => this.#config.syncRateBytesPerSecond,
       started: () => events.syncStarted(),
+      // Flushed now and then, or an interruption would undo all of it.
+      synchronised: () => this.#flusher.schedule(),
       copied: (bytes) => bytes === 0 ? this.#inSync() : this.#flusher.flushFinally(),
     });
   }

@@ -55,6 +55,8 @@ export interface SynchroniserEnv {
   readonly rateBytesPerSecond: () => number;
   /** There is something to do. */
   readonly started: () => void;
+  /** An extent is synchronised, but neither node has flushed it. */
+  readonly synchronised: () => void;
   /** Nothing is stale any more; so many bytes were copied since `start`. */
   readonly copied: (copiedBytes: number) => void;
 }
@@ -341,8 +343,12 @@ export class Synchroniser implements SyncBlockEngine {
     if (issuing && !open.failed) return;
     if (issuing) this.#current = undefined;
     this.#open.delete(extent);
-    if (!open.failed) this.#env.activemap.markSynchronised(extent);
-    else if (retryLater) this.#failed.add(extent);
+    if (open.failed) {
+      if (retryLater) this.#failed.add(extent);
+      return;
+    }
+    this.#env.activemap.markSynchronised(extent);
+    this.#env.synchronised();
   }
 
   /** All that could be copied has been. */
