@@ -21,6 +21,7 @@ test  fusermount3    fuse3
 test  qemu-io        qemu-utils
 test  qemu-img       qemu-utils
 test  fio            fio
+test  strace         strace
 test  nbdkit         nbdkit
 test  mkfs.ext4      e2fsprogs
 test  losetup        mount

@@ -3,60 +3,13 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Node, RESOURCE, withCluster } from "../support/cluster.ts";
 import { type Entry, frame, FrameConn, framePrefix } from "../support/hast_wire.ts";
 import { Random } from "../support/random.ts";
+import { CMD, request, ScriptedPrimary } from "../support/scripted_primary.ts";
 
 const HELLO: Entry[] = [["resource", "string", RESOURCE], ["version", "uint8", 2]];
 
-/** A primary played by the test: both connections, the handshake done. */
-class ScriptedPrimary implements Disposable {
-  private constructor(readonly requests: FrameConn, readonly replies: FrameConn) {}
-
-  static async connect(node: Node): Promise<ScriptedPrimary> {
-    const requests = await FrameConn.tcp(node.address, node.port);
-    await requests.send(frame(HELLO, 1));
-    const token = (await requests.receive())?.get("token");
-    assert(token instanceof Uint8Array, "the secondary gives a token");
-    const replies = await FrameConn.tcp(node.address, node.port);
-    await replies.send(frame([
-      ["resource", "string", RESOURCE],
-      ["token", "bytes", token],
-      ["virgin", "int8", 1],
-      ["resuid", "uint64", 4711n],
-      ["localcnt", "uint64", 0],
-      ["remotecnt", "uint64", 0],
-    ]));
-    const answer = await requests.receive();
-    assertEquals(answer?.get("errmsg"), undefined);
-    return new ScriptedPrimary(requests, replies);
-  }
-
-  /** Sends a request; the error of its reply, 0 for success, undefined where the peer closed. */
-  async request(
-    entries: Entry[],
-    data: Uint8Array = new Uint8Array(),
-  ): Promise<number | undefined> {
-    await this.requests.send(frame(entries, 2, data));
-    const reply = await this.replies.receive();
-    return reply === undefined ? undefined : Number(reply.get("error") ?? 0n);
-  }
-
-  [Symbol.dispose](): void {
-    this.requests[Symbol.dispose]();
-    this.replies[Symbol.dispose]();
-  }
-}
-
-const [READ, WRITE, DELETE, FLUSH] = [1, 2, 3, 4] as const;
+const { read: READ, write: WRITE, delete: DELETE, flush: FLUSH } = CMD;
 const EINVAL = 22;
 const SECTOR = new Uint8Array(512).fill(0x5a);
-
-function request(command: number, seq: number, offset: number | bigint, length: number): Entry[] {
-  return [
-    ["cmd", "uint8", command],
-    ["seq", "uint64", seq],
-    ["offset", "uint64", offset],
-    ["length", "uint64", length],
-  ];
-}
 
 async function withScriptedPrimary(
   test: (primary: ScriptedPrimary, node: Node) => Promise<void>,

@@ -250,15 +250,21 @@ export class Node {
     return all.subarray(offsetBytes, offsetBytes + dataBytes);
   }
 
-  /** Where the data is in the component. */
-  async layout(resource = RESOURCE): Promise<{ offsetBytes: number; dataBytes: number }> {
+  /** Where the data is in the component, and how large its extents are. */
+  async layout(
+    resource = RESOURCE,
+  ): Promise<{ offsetBytes: number; dataBytes: number; extentBytes: number }> {
     const dump = await this.hastctlOk("dump", resource);
     const field = (name: string): number => {
       const match = new RegExp(`^ *${name}: (\\d+)`, "m").exec(dump);
       if (match === null) throw new Error(`hastctl dump shows no ${name}:\n${dump}`);
       return Number(match[1]);
     };
-    return { offsetBytes: field("localoff"), dataBytes: field("datasize") };
+    return {
+      offsetBytes: field("localoff"),
+      dataBytes: field("datasize"),
+      extentBytes: field("extentsize"),
+    };
   }
 
   async #notePids(): Promise<void> {

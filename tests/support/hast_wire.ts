@@ -5,7 +5,7 @@
  * Source: wire.md, frame and name-value block.
  * @module
  */
-import { within } from "./wait.ts";
+import { DEADLINE_MS, within } from "./wait.ts";
 
 const SCALAR_TYPES = {
   int8: 1,
@@ -111,6 +111,14 @@ function decodeBlock(block: Uint8Array): Fields {
   return fields;
 }
 
+/** A frame as it came. */
+export interface WholeFrame {
+  version: number;
+  fields: Fields;
+  /** As many bytes as the field `size` says, as they came. */
+  data: Uint8Array;
+}
+
 /** A connection to the replication port or the control socket of a daemon. */
 export class FrameConn implements Disposable {
   constructor(readonly conn: Deno.Conn) {}
@@ -138,14 +146,24 @@ export class FrameConn implements Disposable {
 
   /** Receives a frame and its data, or undefined where the peer has closed instead. */
   async receive(): Promise<Fields | undefined> {
-    const prefix = await this.#read(5);
+    return (await this.receiveWhole())?.fields;
+  }
+
+  /**
+   * {@link receive}, with the version byte and the data.
+   *
+   * @param deadlineMs How long the peer has for each part of the frame.
+   */
+  async receiveWhole(deadlineMs = DEADLINE_MS): Promise<WholeFrame | undefined> {
+    const prefix = await this.#read(5, deadlineMs);
     if (prefix === undefined) return undefined;
-    const block = await this.#read(new DataView(prefix.buffer).getUint32(1, true));
+    const view = new DataView(prefix.buffer);
+    const block = await this.#read(view.getUint32(1, true), deadlineMs);
     if (block === undefined) return undefined;
     const fields = decodeBlock(block);
     const size = fields.get("size");
-    if (typeof size === "bigint") await this.#read(Number(size));
-    return fields;
+    const data = await this.#read(typeof size === "bigint" ? Number(size) : 0, deadlineMs);
+    return data === undefined ? undefined : { version: view.getUint8(0), fields, data };
   }
 
   /** Says that nothing more will come. */
@@ -161,10 +179,14 @@ export class FrameConn implements Disposable {
     this.conn.close();
   }
 
-  async #read(byteCount: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async #read(
+    byteCount: number,
+    deadlineMs: number,
+  ): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const bytes = new Uint8Array(byteCount);
     for (let done = 0; done < byteCount;) {
-      const count = await within("the daemon answers or closes", this.#readSome(bytes, done));
+      const some = this.#readSome(bytes, done);
+      const count = await within("the daemon answers or closes", some, deadlineMs);
       if (count === null) return undefined;
       done += count;
     }
