@@ -25,6 +25,8 @@ const BLKDISCARD = 0x1277; // u64 offset, u64 length in
 
 /** fallocate(2) modes. */
 const KEEP_SIZE = 1;
+/** How often a lock that another process holds is tried. */
+const LOCK_RETRY_MS = 20;
 const PUNCH_HOLE = 2;
 const ZERO_RANGE = 0x10;
 
@@ -32,6 +34,8 @@ const ZERO_RANGE = 0x10;
 export interface OpenComponentOptions {
   /** `hastctl dump`: nothing is written, and another process may hold the lock. */
   readOnly?: boolean;
+  /** How long to wait for another process that holds the lock, in ms; 0 unless given. */
+  lockWaitMs?: number;
   /** Told what does not keep the component from being used. */
   log?: Log;
 }
@@ -63,7 +67,7 @@ export function openComponent(path: string, options: OpenComponentOptions = {}):
     if (status.type === "directory") throw failure(ERRNO.EISDIR, "open", `Unable to open ${path}`);
     const geometry = status.type === "file" ? fileGeometry(status) : deviceGeometry(fd, path);
     options.log?.debug(1, `Obtained info about ${path}.`);
-    if (!readOnly) lock(fd, path, options.log);
+    if (!readOnly) lock(fd, path, options);
     return { fd, path, ...geometry };
   } catch (error) {
     closeFd(fd);
@@ -208,8 +212,8 @@ function deviceGeometry(fd: number, path: string): Geometry {
   return { kind: "block device", sizeBytes, sectorSizeBytes: sector[0] ?? FILE_SECTOR_BYTES };
 }
 
-function lock(fd: number, path: string, log: Log | undefined): void {
-  const errno = tryLock(fd);
+function lock(fd: number, path: string, { log, lockWaitMs = 0 }: OpenComponentOptions): void {
+  const errno = lockWithin(fd, lockWaitMs);
   if (errno === ERRNO.EOPNOTSUPP) {
     log?.warning(`Unable to lock ${path} (operation not supported), but continuing.`);
   } else if (errno === ERRNO.EAGAIN) {
@@ -225,4 +229,15 @@ function lock(fd: number, path: string, log: Log | undefined): void {
 
 function failure(errno: number, syscall: string, message: string): SystemError {
   return new SystemError(errno, syscall, { message, exitCode: EX.noInput });
+}
+
+/** As `tryLock`, tried again until the time is over. */
+function lockWithin(fd: number, waitMs: number): number {
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  const deadlineMs = performance.now() + waitMs;
+  for (;;) {
+    const errno = tryLock(fd);
+    if (errno !== ERRNO.EAGAIN || performance.now() >= deadlineMs) return errno;
+    Atomics.wait(sleeper, 0, 0, LOCK_RETRY_MS);
+  }
 }

@@ -175,6 +175,7 @@ Deno.test("a component is locked against other processes, but for reading only",
     assertEquals(error.exitCode, EX.noInput);
     closeComponent(openComponent(path, { readOnly: true }));
     await child.stdin.close();
+    closeComponent(openComponent(path, { lockWaitMs: 30_000 })); // Waits for the child to end.
     await child.status;
     await reader.cancel();
     opened(path, ({ sizeBytes }) => assertEquals(sizeBytes, MIB));

@@ -33,6 +33,11 @@ import {
 /** A peer's map may be larger than ours: some versions of FreeBSD wrote maps eight times too large. */
 const MAP_OVERSIZE_MAX = 8;
 const MAP_SPARE_BYTES = 1024 * 1024;
+/**
+ * A worker whose main process was killed ends within some seconds; the one that a restarted hastd
+ * sets to work meanwhile must not fail for that.
+ */
+const LOCK_WAIT_MS = 8_000;
 
 /** An open component and what it says of itself. */
 export interface WorkerComponent {
@@ -48,7 +53,7 @@ export interface WorkerComponent {
  * @throws {HastError} It cannot be opened, or is not this resource's, or is damaged: exit code 66.
  */
 export function openWorkerComponent(path: string, name: string, log: Log): WorkerComponent {
-  const component = openComponent(path, { log });
+  const component = openComponent(path, { log, lockWaitMs: LOCK_WAIT_MS });
   try {
     const metadata = readMetadata(component, name);
     checkFits(component, metadata);
