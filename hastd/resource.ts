@@ -28,6 +28,8 @@ import {
   WorkerProcess,
 } from "./worker_process.ts";
 
+/** A script that goes on after `hastctl role primary` finds the provider: waited for so long. */
+export const PROVIDER_WAIT_MS = 5_000;
 /** A primary's worker that died is started again after this long; doubled in a crash loop. */
 export const RESTART_DELAY_MIN_MS = 1_000;
 export const RESTART_DELAY_MAX_MS = 30_000;
@@ -134,6 +136,7 @@ export class Resource {
       ...this.#hookCall(reason),
       args: ["role", this.name, previous, role],
     });
+    if (role === "primary") await this.#worker?.settled(PROVIDER_WAIT_MS);
     return previous;
   }
 

@@ -78,6 +78,9 @@ export class WorkerProcess {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #handlers: WorkerHandlers;
+  /** Settles when the role is active, or the process gone. */
+  readonly #settled: Promise<unknown>;
+  #becameReady: () => void = () => {};
   readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
   #lastId = 0;
   #stopping = false;
@@ -111,6 +114,15 @@ export class WorkerProcess {
       const signal = status.signal === null ? undefined : status.code - 128;
       return { code: status.code, signal };
     });
+    this.#settled = Promise.race([
+      new Promise<void>((resolve) => this.#becameReady = resolve),
+      this.ended,
+    ]);
+  }
+
+  /** Waits until the role is active (the provider is there) or the process gone, within limits. */
+  async settled(timeoutMs: number): Promise<void> {
+    await within(this.#settled, timeoutMs);
   }
 
   /** True from the moment {@link stop} was called. */
@@ -184,6 +196,7 @@ export class WorkerProcess {
     const message = parseWorkerLine(line);
     switch (message?.type) {
       case "ready":
+        this.#becameReady();
         this.#handlers.ready();
         break;
       case "log":

@@ -22,6 +22,13 @@ Deno.test("a resource starts in role init, without a worker and without an expor
     assertEquals(await a.hasExport(), false);
   }));
 
+Deno.test("the export is there when hastctl role primary returns", () =>
+  withCluster({}, async ({ a }) => {
+    await a.start();
+    await a.hastctlOk("role", "primary", RESOURCE);
+    assertEquals(await a.hasExport(), true);
+  }));
+
 Deno.test("hastctl status and list show a connected pair", () =>
   withCluster({ resourceLines: ["replication fullsync"] }, async (cluster) => {
     await cluster.startPair();
