@@ -356,7 +356,7 @@ export class IoHeaderDecoder {
     const header = this.header;
     let at = start;
     if (matches(bytes, at, end, MEMSYNC)) {
-      header.memsync = bytes[at + MEMSYNC.dataAt] !== 0;
+      header.memsync = true; // Whatever its value: so the original.
       at += MEMSYNC.entryBytes;
     }
     if (matches(bytes, at, end, RECEIVED)) {
@@ -416,7 +416,7 @@ export class IoHeaderDecoder {
     header.seqHigh = Number(seq >> 32n);
     header.offsetBytes = Number(nv.u64("offset") ?? -1n);
     header.lengthBytes = Number(nv.u64("length") ?? -1n);
-    header.memsync = (nv.u8("memsync") ?? 0) !== 0;
+    header.memsync = nv.has("memsync");
     header.received = (nv.i8("received") ?? 0) !== 0;
     header.errno = nv.i16("error") ?? 0;
     header.compression = nv.string("compression");

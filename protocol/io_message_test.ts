@@ -190,6 +190,15 @@ Deno.test("the short way and the general one agree on frames with random damage"
   }
 });
 
+Deno.test("memsync is asked for by the field, whatever its value", () => {
+  const decoder = new IoHeaderDecoder();
+  for (const nv of [new Nv().addU8("memsync", 0), new Nv().addU8("memsync", 0).addU8("news", 1)]) {
+    const frame = encodeFrame(2, nv);
+    assertEquals(decoder.decode(frame, 0, frame.length), frame.length);
+    assertEquals(decoder.header.memsync, true);
+  }
+});
+
 Deno.test("fields in another order, unknown ones and wrong types are read like any block", () => {
   const decoder = new IoHeaderDecoder();
   const nv = new Nv().addU64("length", 512).addString("news", "x").addU64("seq", 2n ** 40n + 7n)
