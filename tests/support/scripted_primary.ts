@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { type Node, RESOURCE } from "./cluster.ts";
-import { type Entry, frame, FrameConn } from "./hast_wire.ts";
+import { type Entry, frame, FrameConn, type WholeFrame } from "./hast_wire.ts";
 
 /** Commands of requests. */
 export const CMD = { read: 1, write: 2, delete: 3, flush: 4, keepalive: 5, claim: 6 } as const;
@@ -36,7 +36,12 @@ export function request(
 
 /** Both connections, the handshake done. */
 export class ScriptedPrimary implements Disposable {
-  private constructor(readonly requests: FrameConn, readonly replies: FrameConn) {}
+  private constructor(
+    readonly requests: FrameConn,
+    readonly replies: FrameConn,
+    /** What the secondary has said to the second step: its state, or why it refuses. */
+    readonly answer: WholeFrame,
+  ) {}
 
   /** First step: the connection for requests, and the token that it was given. */
   static async firstStep(node: Node): Promise<{ requests: FrameConn; token: Uint8Array }> {
@@ -47,17 +52,23 @@ export class ScriptedPrimary implements Disposable {
     return { requests, token };
   }
 
-  /** Goes through the handshake; `identity` is what the primary says of itself. */
+  /** Goes through the handshake; the secondary must accept. */
   static async connect(node: Node, identity = IDENTITY): Promise<ScriptedPrimary> {
+    const primary = await ScriptedPrimary.attempt(node, identity);
+    assertEquals(primary.answer.fields.get("errmsg"), undefined);
+    return primary;
+  }
+
+  /** Both steps of the handshake; `identity` is what the primary says of itself. */
+  static async attempt(node: Node, identity: Entry[]): Promise<ScriptedPrimary> {
     const { requests, token } = await ScriptedPrimary.firstStep(node);
     const replies = await FrameConn.tcp(node.address, node.port);
     await replies.send(
       frame([["resource", "string", RESOURCE], ["token", "bytes", token], ...identity]),
     );
-    const answer = await requests.receive();
+    const answer = await requests.receiveWhole();
     assert(answer !== undefined, "the secondary answers");
-    assertEquals(answer.get("errmsg"), undefined);
-    return new ScriptedPrimary(requests, replies);
+    return new ScriptedPrimary(requests, replies, answer);
   }
 
   /** Sends a request; the error of its reply, 0 for success, undefined where the peer closed. */
