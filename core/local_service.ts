@@ -109,6 +109,7 @@ export class LocalService implements PieceOwner {
     const waiting = this.#awaiting;
     this.#awaiting = [];
     for (const transfer of waiting) {
+      transfer.awaitsCounters = false;
       // Nobody would know that the other node has it: that is no success.
       if (errno !== 0 && transfer.remoteErrno === 0) transfer.remoteErrno = errno;
       this.#env.settle(transfer);

@@ -56,14 +56,18 @@ export class Settlement {
   #markLacking(transfer: Transfer): void {
     if (transfer.localPending || transfer.kind === "read") return;
     const { counters, service } = this.#env;
+    const side = this.#lackingSide(transfer);
+    if (side === undefined || side === transfer.markedSide) return;
+    transfer.markedSide = side;
+    this.lacking(transfer, side);
+    const localHasIt = transfer.localUsed && transfer.localErrno === 0;
+    if (side === "peer" && localHasIt && transfer.changesData && !service.behind) counters.raise();
+  }
+
+  #lackingSide(transfer: Transfer): StaleSide | undefined {
+    if (transfer.remoteUsed && transfer.remoteErrno !== 0) return "peer";
     const localFailed = transfer.localUsed && transfer.localErrno !== 0;
-    const remoteFailed = transfer.remoteUsed && transfer.remoteErrno !== 0;
-    if (remoteFailed) {
-      this.lacking(transfer, "peer");
-      if (!localFailed && transfer.changesData && !service.behind) counters.raise();
-    } else if (localFailed && transfer.remoteSucceeded) {
-      this.lacking(transfer, service.lackingSide);
-    }
+    return localFailed && transfer.remoteSucceeded ? this.#env.service.lackingSide : undefined;
   }
 
   /** One side does not have what this transfer was to change there. */
@@ -128,6 +132,7 @@ export class Settlement {
     const waiting = this.#awaitingCounters;
     this.#awaitingCounters = [];
     for (const transfer of waiting) {
+      transfer.awaitsCounters = false;
       if (errno !== 0 && transfer.localErrno === 0) transfer.localErrno = errno;
       this.settle(transfer);
     }

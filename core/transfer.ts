@@ -8,6 +8,7 @@
  * @module
  */
 import type { ReplicationMode } from "../conf/config.ts";
+import type { StaleSide } from "./activemap.ts";
 import {
   type DiskJob,
   DiskOp,
@@ -92,6 +93,8 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
   acknowledged = false;
   /** Waits for the counters of one node to be durable before the user is told. */
   awaitsCounters = false;
+  /** Which side has been marked to lack it; each failure is marked once. */
+  markedSide: StaleSide | undefined = undefined;
   /** Follows the flush of both nodes for the activemap. */
   tracksFlush = false;
   /** What it adds to the bytes that async leaves unanswered. */
@@ -120,6 +123,7 @@ export class Transfer extends LockedRange implements DiskJob, PieceOwner {
     this.remoteUsed = false;
     this.acknowledged = false;
     this.awaitsCounters = false;
+    this.markedSide = undefined;
     this.tracksFlush = false;
     this.backlogBytes = 0;
   }
