@@ -58,6 +58,7 @@ export class Cluster {
     for (const { faults } of nodes) {
       faults.dataErrorChance = 0;
       faults.metaErrorChance = 0;
+      faults.flushErrorChance = 0;
     }
     const deadlineMs = scheduler.nowMs + HEAL_MS;
     while (!this.#healed && scheduler.nowMs < deadlineMs && this.step()) {

@@ -170,7 +170,11 @@ export class Connections {
         this.#world.seen.add("claim");
         this.#world.claimant = node;
         node.issuedAlone = true;
-        join.claim(done);
+        node.claiming = true;
+        join.claim((errno) => {
+          node.claiming = false;
+          done(errno);
+        });
       },
     });
     return { join, secondary, link, disk };

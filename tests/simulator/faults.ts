@@ -16,6 +16,7 @@ const STOP_MS = 100;
 const STOP_TICK_MS = 5;
 /** Operations of a process among which an early death is drawn. */
 const EARLY_OPERATIONS = 20;
+const AFTER_ERROR_MS = 40;
 /** What a handshake and the first requests take. */
 const HANDSHAKE_MS = 150;
 /** How long administrators leave a split-brain alone. */
@@ -66,7 +67,13 @@ export class Faults {
   }
 
   #mayDieEarly(disk: MemoryDisk, die: () => void): void {
-    const { plan, random, quiet } = this.#world;
+    const { plan, random, quiet, scheduler } = this.#world;
+    disk.failed = () => {
+      if (this.#world.quiet || !random.chance(plan.deathAfterErrorChance)) return;
+      scheduler.after(random.below(AFTER_ERROR_MS), () => {
+        if (!this.busy && !this.#world.quiet) die();
+      });
+    };
     if (quiet || !random.chance(plan.earlyDeathChance)) return;
     disk.crashAt(random.below(EARLY_OPERATIONS), random.pick(["before", "torn", "after"]), () => {
       if (this.busy) return false;
@@ -100,7 +107,6 @@ export class Faults {
         events: {
           connected: () => {
             note("connected");
-            node.connectCount++;
             node.unusable = false;
           },
           disconnected: () => note("disconnected"),

@@ -15,6 +15,8 @@ import type { Random } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export const SECTOR_BYTES = 512;
+const USUAL_MS = 20;
+const SLOW_MS = 300;
 
 export function heapBuffer(byteCount: number): IoBuffer {
   return { bytes: new Uint8Array(byteCount), address: 0n };
@@ -72,6 +74,10 @@ export interface DiskFaults {
   dataErrorChance: number;
   /** Chance that a write of map or metadata fails. */
   metaErrorChance: number;
+  /** Chance that a flush fails. */
+  flushErrorChance: number;
+  /** Chance that a job takes much longer than usual. */
+  slowChance: number;
   /** Where data begins. */
   dataOffsetBytes: number;
   /** The component cannot discard, or has no cache to flush. */
@@ -106,6 +112,9 @@ export class MemoryDisk implements Disk {
     this.#faults = faults;
   }
 
+  /** Called when a job is about to fail. */
+  failed = (): void => {};
+
   /** Jobs that are not over. */
   get pendingCount(): number {
     return this.#pending.size;
@@ -133,9 +142,11 @@ export class MemoryDisk implements Disk {
   submit(job: DiskJob): void {
     const pending = { job, op: job.op, at: job.offsetBytes, length: job.lengthBytes };
     this.#pending.add(pending);
-    this.#scheduler.after(this.#random.below(20), () => {
+    const slow = this.#random.chance(this.#faults.slowChance);
+    this.#scheduler.after(this.#random.below(slow ? SLOW_MS : USUAL_MS), () => {
       if (!this.#alive || this.#crashes(pending)) return;
       const errno = this.#result(pending);
+      if (errno === ERRNO.EIO) this.failed();
       if (errno === 0) this.#perform(pending, false);
       else if (errno === ERRNO.EIO && this.#random.chance(0.3)) this.#perform(pending, true);
       this.#scheduler.after(this.#random.below(5), () => {
@@ -160,12 +171,15 @@ export class MemoryDisk implements Disk {
   }
 
   #result({ op, at, length }: Pending): number {
-    const { dataErrorChance, metaErrorChance, dataOffsetBytes } = this.#faults;
+    const { dataErrorChance, metaErrorChance, flushErrorChance, dataOffsetBytes } = this.#faults;
     if (at + length > this.#medium.written.length) return ERRNO.EINVAL;
     if (op === DiskOp.flush && this.#faults.flushUnsupported) return ERRNO.EOPNOTSUPP;
     if (op === DiskOp.delete && this.#faults.deleteUnsupported) return ERRNO.EOPNOTSUPP;
-    const touchesData = op === DiskOp.flush || at >= dataOffsetBytes;
-    const chance = touchesData ? dataErrorChance : metaErrorChance;
+    const chance = op === DiskOp.flush
+      ? flushErrorChance
+      : at >= dataOffsetBytes
+      ? dataErrorChance
+      : metaErrorChance;
     return this.#random.chance(chance) ? ERRNO.EIO : 0;
   }
 

@@ -49,12 +49,12 @@ export class Node {
   link: Link | undefined;
   /** The other node has claimed to be ahead: not to be used before both have met. */
   unusable = false;
-  /** Links that have come into use. */
-  connectCount = 0;
-  /** Since both were in sync: users have asked this node to write while it was alone ... */
+  /** As secondary: is about to say on disk that it alone is up to date. */
+  claiming = false;
+  /** Since both were in sync: users have asked this node to write while it was alone. */
   issuedAlone = false;
-  /** ... and were told that it was done. */
-  acknowledgedAlone = false;
+  /** By sector: what users were told is written, and what the other node had there instead. */
+  readonly alone = new Map<number, { content: number; old: number }>();
   #durable: { flushCount: number; metadata: Metadata } | undefined = undefined;
 
   constructor(name: string, faults: DiskFaults) {
@@ -99,7 +99,24 @@ export class Node {
     return this.medium.written.slice(METADATA_BYTES, DATA_OFFSET_BYTES);
   }
 
+  /** Whether users were told of a write that this node has and the other one has not. */
+  hasAlone(other: Node): boolean {
+    for (const [sector, { content, old }] of this.alone) {
+      if (this.versionAt(sector) === content && other.versionAt(sector) === old) return true;
+    }
+    return false;
+  }
+
+  /** Forgets what the other one has by now. */
+  forgetShared(other: Node): void {
+    for (const [sector, { old }] of this.alone) {
+      if (other.versionAt(sector) !== old) this.alone.delete(sector);
+    }
+  }
+
+  /** Opens the component for a new process: what an old one has left unflushed is made durable. */
   newDisk(random: Random, scheduler: Scheduler): MemoryDisk {
+    this.medium.flush();
     return new MemoryDisk(this.medium, random, scheduler, this.faults);
   }
 
@@ -109,6 +126,7 @@ export class Node {
     this.secondary?.disk.kill();
     this.primary = undefined;
     this.secondary = undefined;
+    this.claiming = false;
   }
 
   /** The version that a sector of the component holds. */

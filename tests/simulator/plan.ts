@@ -21,8 +21,10 @@ export interface Plan {
   /** Chance that a crash takes the power, too; and that a dead primary is replaced. */
   powerCutChance: number;
   failoverChance: number;
-  /** Chance that a process dies at one of its first operations on its component. */
+  /** Chance that a process dies at one of its first operations, or while it connects. */
   earlyDeathChance: number;
+  /** Chance that a process dies soon after an operation of its component has failed. */
+  deathAfterErrorChance: number;
   /** Chance that a request of the user is a FLUSH, or that a write has FUA. */
   flushChance: number;
   /** Chance that a write may overlap another one. */
@@ -57,6 +59,7 @@ export function drawPlan(seed: number): Plan {
     powerCutChance,
     failoverChance: random.pick([0, 0.5, 1]),
     earlyDeathChance: random.pick([0, 0, 0.1, 0.4]),
+    deathAfterErrorChance: random.pick([0, 0, 0.3]),
     flushChance: rate(0.2),
     overlapChance: random.pick([0, 0, 0.5]),
     takesClaims: random.chance(0.7),
@@ -69,16 +72,18 @@ function drawFaults(random: Random, rate: (most: number) => number): [DiskFaults
   const draw = (): DiskFaults => ({
     dataErrorChance: 0,
     metaErrorChance: 0,
+    flushErrorChance: 0,
+    slowChance: random.pick([0, 0.02, 0.2]),
     dataOffsetBytes: DATA_OFFSET_BYTES,
     deleteUnsupported: random.chance(0.2),
     flushUnsupported: random.chance(0.1),
   });
   const faults: [DiskFaults, DiskFaults] = [draw(), draw()];
-  if (random.chance(0.6)) return faults;
+  if (random.chance(0.5)) return faults;
   const failing = faults[random.below(2)];
-  if (failing !== undefined) {
-    failing.dataErrorChance = rate(0.05);
-    failing.metaErrorChance = random.chance(0.3) ? rate(0.1) : 0;
-  }
+  if (failing === undefined) return faults;
+  failing.dataErrorChance = rate(0.05);
+  failing.metaErrorChance = random.chance(0.5) ? rate(0.1) : 0;
+  failing.flushErrorChance = random.chance(0.5) ? rate(0.2) : 0;
   return faults;
 }

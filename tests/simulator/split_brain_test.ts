@@ -11,6 +11,8 @@ const FIRST_SEED = Number(Deno.env.get("SIM_SEED") ?? 1);
 const COUNT = Number(Deno.env.get("SIM_COUNT") ?? 200);
 const WAIT_MS = 60_000;
 
+const SOUND = { dataErrorChance: 0, metaErrorChance: 0, flushErrorChance: 0 };
+
 /** Delays are drawn from the seed; nothing breaks by itself. */
 function calm(plan: Plan): Plan {
   return {
@@ -20,10 +22,7 @@ function calm(plan: Plan): Plan {
     secondaryCrashChance: 0,
     swapChance: 0,
     earlyDeathChance: 0,
-    faults: [
-      { ...plan.faults[0], dataErrorChance: 0, metaErrorChance: 0 },
-      { ...plan.faults[1], dataErrorChance: 0, metaErrorChance: 0 },
-    ],
+    faults: [{ ...plan.faults[0], ...SOUND }, { ...plan.faults[1], ...SOUND }],
   };
 }
 

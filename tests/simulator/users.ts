@@ -5,7 +5,7 @@
 import type { Primary } from "../../core/primary.ts";
 import { UserCommand, UserRequest } from "../../core/request.ts";
 import { heapBuffer, SECTOR_BYTES } from "./memory_disk.ts";
-import type { Model } from "./model.ts";
+import type { Model, WriteHandle } from "./model.ts";
 import { type Node, type PrimaryProcess, SECTOR_COUNT, stamp, versionAt } from "./node.ts";
 import type { Plan } from "./plan.ts";
 import type { Random } from "./random.ts";
@@ -14,6 +14,7 @@ export interface UsersOptions {
   readonly plan: Plan;
   readonly random: Random;
   readonly model: Model;
+  readonly other: (node: Node) => Node;
   readonly note: (text: string) => void;
 }
 
@@ -109,6 +110,27 @@ export class Users {
     this.#submit(primary, request);
   }
 
+  /** Remembers of a write what the other node lacks, and ought to be known to lack. */
+  #acknowledged(node: Node, primary: Primary, { first, versions }: WriteHandle): void {
+    const { other, plan } = this.#options;
+    // While connected, only fullsync has waited until it must be there; what happens to it later,
+    // on the other side of a link that has broken, this node cannot know.
+    if (primary.connected && (plan.mode !== "fullsync" || node.link?.broken !== false)) return;
+    versions.forEach(({ content }, index) => {
+      const sector = first + index;
+      const old = other(node).versionAt(sector);
+      if (old !== content) node.alone.set(sector, { content, old });
+    });
+  }
+
+  /** Zeros look the same whoever wrote them: what was remembered does not tell any more. */
+  #forgetAlone(node: Node, first: number, count: number): void {
+    for (let s = first; s < first + count; s++) {
+      node.alone.delete(s);
+      this.#options.other(node).alone.delete(s);
+    }
+  }
+
   /** @param range `kind` 4 zeroes, 5 deletes, any other writes. */
   write(
     node: Node,
@@ -121,18 +143,16 @@ export class Users {
     const zeros = kind === 4 || kind === 5;
     const name = `${node.name}: ${zeros ? "zero" : "write"} ${version} at ${first}+${count}`;
     const fua = random.chance(plan.flushChance);
-    const alone = !primary.connected;
-    const { connectCount } = node;
-    if (alone) node.issuedAlone = true;
+    if (!primary.connected) node.issuedAlone = true;
     this.#occupy(first, count, 1);
+    if (zeros) this.#forgetAlone(node, first, count);
     const handle = model.begin(first, count, zeros ? 0 : version);
     const request = new UserRequest(({ errno }) => {
       this.#answered(session);
       note(`${name} done: ${errno}`);
       this.#occupy(first, count, -1);
       model.end(handle, errno === 0, fua);
-      const stillAlone = alone && node.connectCount === connectCount;
-      if (errno === 0 && stillAlone) node.acknowledgedAlone = true;
+      if (errno === 0) this.#acknowledged(node, primary, handle);
     });
     request.command = !zeros
       ? UserCommand.write

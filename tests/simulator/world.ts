@@ -60,7 +60,13 @@ export class World {
     this.a = new Node("a", { ...plan.faults[0] });
     this.b = new Node("b", { ...plan.faults[1] });
     const { model, random } = this;
-    this.users = new Users({ plan, random, model, note: (text) => this.note(text) });
+    this.users = new Users({
+      plan,
+      random,
+      model,
+      other: (node) => this.otherThan(node),
+      note: (text) => this.note(text),
+    });
   }
 
   note(text: string): void {
@@ -93,13 +99,13 @@ export class World {
       const { resuid } = a.durableMetadata;
       this.#met = resuid !== 0n && resuid === b.durableMetadata.resuid;
     }
-    const noted = a.issuedAlone || b.issuedAlone || this.claimant !== undefined;
+    const noted = a.issuedAlone || b.issuedAlone || a.alone.size > 0 || b.alone.size > 0 ||
+      this.claimant !== undefined;
     const primary = primaryNode?.primary?.primary;
     if (!noted || primaryNode === undefined || primary?.connected !== true) return;
     const theirs = this.otherThan(primaryNode).durableMetadata;
-    if (!areEqual(primary.metadata, theirs)) return;
-    // From now on it need not be found, should they part; that it is not takes the disk.
-    for (const node of this.nodes) node.acknowledgedAlone = false;
+    if (!areEqual(primary.metadata, theirs) || a.claiming || b.claiming) return;
+    for (const node of this.nodes) node.forgetShared(this.otherThan(node));
     if (!areEqual(primaryNode.durableMetadata, theirs)) return;
     for (const node of this.nodes) node.issuedAlone = false;
     this.claimant = undefined;
@@ -125,7 +131,7 @@ export class World {
 
   /** Both nodes accept each other: not if both have taken writes alone. */
   judgeAccepted(): void {
-    if (this.a.acknowledgedAlone && this.b.acknowledgedAlone) {
+    if (this.a.hasAlone(this.b) && this.b.hasAlone(this.a)) {
       throw new Error("both nodes took writes alone, and no split-brain is reported");
     }
   }
@@ -152,7 +158,7 @@ export class World {
     this.splitBrainCount = 0;
     this.#met = false;
     node.issuedAlone = false;
-    node.acknowledgedAlone = false;
+    node.alone.clear();
   }
 
   /** Both components hold the same, and what they may. */
