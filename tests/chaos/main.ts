@@ -73,6 +73,7 @@ class Run {
   readonly #options: Options;
   readonly #network: Network;
   readonly #endMs: number;
+  readonly #interruption = Promise.withResolvers<never>();
   #interrupted = false;
   #roundCount = 0;
 
@@ -80,10 +81,13 @@ class Run {
     this.#options = options;
     this.#network = network;
     this.#endMs = performance.now() + options.durationMs;
+    this.#interruption.promise.catch(() => {}); // Nobody waits for it between two rounds.
   }
 
+  /** Ends the round under way. A terminal interrupts the daemons too: it has come to nothing. */
   interrupt(): void {
     this.#interrupted = true;
+    this.#interruption.reject(new Error("Interrupted"));
   }
 
   /** True if nothing was found. */
@@ -120,6 +124,7 @@ class Run {
       }
       return number;
     } catch (error) {
+      if (this.#interrupted) return undefined;
       keepFolder = true;
       this.#report(number, pair, error, folder);
       return undefined;
@@ -136,9 +141,11 @@ class Run {
     using journal = new Journal(`${pair.folder}/requests.log`);
     print(`round ${number} (${pair.episode.replication}): ${describeRound(round)}`);
     try {
-      await runRound(round, { pair, ledger, journal });
+      const outcome = runRound(round, { pair, ledger, journal });
+      outcome.catch(() => {}); // It goes on for a while after an interruption.
+      await Promise.race([outcome, this.#interruption.promise]);
     } catch (error) {
-      print(journal.timeline());
+      if (!this.#interrupted) print(journal.timeline());
       throw error;
     }
     this.#roundCount++;
