@@ -30,15 +30,15 @@ function expected(json: Json, folder: string): Output {
   return { code: Number(at(json, "exit_code")), stdout: text("stdout"), stderr: text("stderr") };
 }
 
-for (
-  const what of [
-    "hastd -h",
-    "hastd unknown option",
-    "hastd -c without argument",
-    "hastd missing config, absolute path",
-    "hastd missing config, relative path",
-  ]
-) {
+const AS_ORIGINAL = [
+  "hastd -h",
+  "hastd unknown option",
+  "hastd -c without argument",
+  "hastd missing config, absolute path",
+  "hastd missing config, relative path",
+];
+
+for (const what of AS_ORIGINAL) {
   Deno.test(`${what}: output and exit code of the original`, () =>
     inPlace(async (place) => {
       const json = vector(what);
@@ -47,13 +47,14 @@ for (
     }));
 }
 
-for (
-  const [what, changes] of [
-    ["hastd, control path longer than sun_path", { control: undefined }],
-    ["hastd, folder of the control socket missing", { control: "/nonexistent/dir/ctl" }],
-    ["hastd, listen address is not local", { listen: "tcp4://203.0.113.1" }],
-  ] as const
-) {
+const AS_ORIGINAL_WITH: [what: string, changes: { control?: string; listen?: string }][] = [
+  ["hastd, control path longer than sun_path", {}],
+  ["hastd, folder of the control socket missing", { control: "/nonexistent/dir/ctl" }],
+  ["hastd, listen address is not local", { listen: "tcp4://203.0.113.1" }],
+  ["hastd, listen name that does not resolve", { listen: "tcp4://no.such.host.invalid" }],
+];
+
+for (const [what, changes] of AS_ORIGINAL_WITH) {
   Deno.test(`${what}: output and exit code of the original`, () =>
     inPlace(async (place) => {
       const json = expected(vector(what), place.folder);
@@ -62,6 +63,57 @@ for (
       assertEquals(await place.run("-F", "-n", "nodea", "-c", place.configPath), json);
     }));
 }
+
+/** What fails here in another way than there, and how. */
+const DIFFERENT: [what: string, code: number, message: string][] = [
+  // The original's scanner cannot read it, and ends the program with 2.
+  ["hastd config is a directory", 72, "Unable to open configuration file FOLDER: Is a directory."],
+  // What cannot be an address is an error of the configuration here, which tells where it stands.
+  [
+    "hastd, listen port too big",
+    78,
+    "Invalid listen address tcp4://127.0.0.1:99999. (CONFIG:3:8: the port must be 1 to 65535, not '99999')",
+  ],
+  [
+    "hastd, listen port 0",
+    78,
+    "Invalid listen address tcp4://127.0.0.1:0. (CONFIG:3:8: the port must be 1 to 65535, not '0')",
+  ],
+  [
+    "hastd, unknown address scheme",
+    78,
+    "Invalid listen address bogus://127.0.0.1. (CONFIG:3:8: unknown kind of address bogus://)",
+  ],
+  // The control socket is not taken away from the daemon that has it.
+  [
+    "second hastd without pidfile: takes the control socket away, then fails on the TCP port",
+    71,
+    "Unable to listen on control address FOLDER/ctl: Address already in use.",
+  ],
+];
+
+for (const [what, code, message] of DIFFERENT) {
+  Deno.test(`${what}: not as the original`, () =>
+    inPlace(async (place) => {
+      const { stderr } = expected(vector(what), place.folder);
+      const listen = / on address (\S+): /.exec(stderr)?.[1];
+      if (what.startsWith("second")) await place.start();
+      else place.configure({ listen });
+      const config = what.endsWith("directory") ? place.folder : place.configPath;
+      const result = await place.run("-F", "-n", "nodea", "-c", config);
+      const text = message.replace("FOLDER", place.folder).replace("CONFIG", place.configPath);
+      assertEquals(result, { code, stdout: "", stderr: `[ERROR] ${text}\n` });
+    }));
+}
+
+const SECOND = "second hastd with the same pidfile";
+
+Deno.test("cli.json has no case of hastd's start that is not tested here", () => {
+  const tested = [...AS_ORIGINAL, SECOND];
+  for (const [what] of [...AS_ORIGINAL_WITH, ...DIFFERENT]) tested.push(what);
+  const starts = CASES.filter((each) => at(each, "argv", 0) === "hastd");
+  assertEquals(starts.map((each) => at(each, "what")).sort(), tested.sort());
+});
 
 Deno.test("a port in use ends the start, and the control socket goes again", () =>
   inPlace(async (place) => {
@@ -81,7 +133,7 @@ Deno.test("a second hastd with the same pidfile names the first and leaves it al
     const pidfile = `${place.folder}/hastd.pid`;
     const first = await place.start("-P", pidfile);
     const second = await place.run("-F", "-n", "nodea", "-c", place.configPath, "-P", pidfile);
-    const text = expected(vector("second hastd with the same pidfile"), place.folder);
+    const text = expected(vector(SECOND), place.folder);
     assertEquals(second, {
       ...text,
       stderr: text.stderr.replace("13393", String(first.child.pid)),
