@@ -53,6 +53,8 @@ export class Activemap {
   /** What the map on disk should be. */
   readonly #wanted: Uint8Array<ArrayBuffer>;
   readonly #durable: Uint8Array<ArrayBuffer>;
+  /** Found on disk, but perhaps in a cache only, left there by a process that was killed. */
+  readonly #unproven: ExtentSet;
   /** Sectors of the map where `wanted` differs from what was last written. */
   readonly #changedSectors = new Set<number>();
   #dirtyCount = 0;
@@ -63,6 +65,7 @@ export class Activemap {
     invariant(geometry.mapBytes * 8 >= this.extentCount, "the map has a bit for every extent");
     this.#pending = new Uint32Array(this.extentCount);
     this.#stale = { peer: new ExtentSet(this.extentCount), local: new ExtentSet(this.extentCount) };
+    this.#unproven = new ExtentSet(this.extentCount);
     this.#wanted = new Uint8Array(geometry.mapBytes);
     this.#durable = new Uint8Array(geometry.mapBytes);
   }
@@ -127,7 +130,7 @@ export class Activemap {
   load(mapOnDisk: Uint8Array): void {
     for (let extent = 0; extent < this.extentCount; extent++) {
       if (!testExtent(mapOnDisk, extent)) continue;
-      markExtent(this.#durable, extent);
+      this.#unproven.add(extent);
       markExtent(this.#wanted, extent);
       this.#dirtyCount++;
       this.#stale.peer.add(extent);
@@ -195,8 +198,20 @@ export class Activemap {
       this.#use(extent);
       this.#update(extent);
       if (!testExtent(this.#durable, extent)) durable = false;
+      if (this.#unproven.count > 0) this.#prove(extent);
     }
     return durable;
+  }
+
+  /** Has the sector written again where this extent has only been found on disk. */
+  #prove(extent: number): void {
+    if (!this.#unproven.has(extent)) return;
+    const sector = Math.floor(extent / EXTENTS_PER_SECTOR);
+    this.#changedSectors.add(sector);
+    const first = sector * EXTENTS_PER_SECTOR;
+    for (let e = first; e < Math.min(first + EXTENTS_PER_SECTOR, this.extentCount); e++) {
+      this.#unproven.delete(e);
+    }
   }
 
   /** The request that `begin` announced is over on both nodes, or given up on one and marked stale. */

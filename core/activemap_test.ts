@@ -102,6 +102,10 @@ Deno.test("Activemap takes what is on disk as lacking on the other node", () => 
   assertEquals([map.nextStale(0), map.nextStale(17), map.nextStale(24)], [16, 23, -1]);
   assertEquals(map.staleBytes, 2 * EXTENT_BYTES);
   assertFalse(map.changed);
+  assertFalse(map.begin(16 * EXTENT_BYTES, 512), "it may be in a cache only");
+  write(map, disk);
+  assert(map.begin(23 * EXTENT_BYTES, 512), "of the same sector");
+  assertFalse(map.changed);
 });
 
 Deno.test("Activemap.merge() turns everything stale towards one source", () => {

@@ -155,11 +155,14 @@ export class PrimaryCounters {
     this.#raised = false;
     const localcnt = this.#peerRemotecnt;
     const remotecnt = this.#peerLocalcnt;
-    if (this.metadata.localcnt === localcnt && this.metadata.remotecnt === remotecnt) {
-      this.#env.store.whenSettled(done);
+    const known = this.metadata.localcnt === localcnt && this.metadata.remotecnt === remotecnt;
+    if (known && this.#env.store.proven) {
+      done(0);
       return;
     }
-    this.#env.log.debug(1, `Setting localcnt to ${localcnt} and remotecnt to ${remotecnt}.`);
+    if (!known) {
+      this.#env.log.debug(1, `Setting localcnt to ${localcnt} and remotecnt to ${remotecnt}.`);
+    }
     this.#update({ localcnt, remotecnt }, done);
   }
 

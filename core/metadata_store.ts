@@ -22,6 +22,7 @@ export class MetadataStore {
   #waiting: Done[] = [];
   #writing: Done[] | undefined = undefined;
   #unwritten = false;
+  #proven = false;
 
   constructor(metadata: Metadata, env: MetadataStoreEnv) {
     this.#current = metadata;
@@ -36,6 +37,14 @@ export class MetadataStore {
   /** What is in memory is on stable storage: nothing is on its way, and the last write succeeded. */
   get settled(): boolean {
     return this.#writing === undefined && !this.#unwritten;
+  }
+
+  /**
+   * {@link settled}, and written by this process: what was found at its start may be in a cache
+   * only, left there by one that was killed.
+   */
+  get proven(): boolean {
+    return this.#proven && this.settled;
   }
 
   /** Changes the metadata; `done` is called once the change is written and flushed, or failed. */
@@ -79,6 +88,7 @@ export class MetadataStore {
   #finish(errno: number): void {
     const waiters = this.#writing ?? [];
     this.#writing = undefined;
+    if (errno === 0) this.#proven = true;
     if (this.#waiting.length > 0) this.#kick();
     else if (errno !== 0) this.#unwritten = true;
     for (const done of waiters) done(errno);

@@ -88,7 +88,8 @@ export class SecondaryJoin {
     if (decision.unexpected) this.#warnOf(hello);
     const accepted: JoinOutcome = { kind: "accepted", answer: this.#answer(decision) };
     const answer = (errno: number) => done(errno === 0 ? accepted : { kind: "failed", errno });
-    if (!decision.virgin) answer(0);
+    // What was found may be in a cache only, left there by a worker that was killed.
+    if (!decision.virgin) this.#update({}, answer);
     else if (decision.map === "none") this.#takeOver(hello.resuid, answer);
     else {
       this.#newResuid = hello.resuid;
