@@ -114,9 +114,7 @@ export class Node {
     }
   }
 
-  /** Opens the component for a new process: what an old one has left unflushed is made durable. */
   newDisk(random: Random, scheduler: Scheduler): MemoryDisk {
-    this.medium.flush();
     return new MemoryDisk(this.medium, random, scheduler, this.faults);
   }
 
