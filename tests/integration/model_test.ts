@@ -47,3 +47,12 @@ for (const lines of [["checksum crc32", "compression lzf"], ["checksum sha256"]]
       withCluster({ resourceLines: lines }, (cluster) => runModel(cluster, seed))
     ));
 }
+
+Deno.test("fullsync with a secret: 10,000 random requests, both components as the model", () =>
+  withSeed((seed) => {
+    const secret = "a secret of both nodes, for this test only";
+    return withCluster(
+      { secrets: [secret, secret], resourceLines: ["replication fullsync"] },
+      (cluster) => runModel(cluster, seed),
+    );
+  }));

@@ -21,6 +21,8 @@ export interface ClusterOptions {
   globalLines?: string[];
   /** Both on 127.0.0.1 with two ports, or `nodea` on 127.0.0.1 and `nodeb` on 127.0.0.2. */
   addresses?: "shared" | "separate";
+  /** What each node's file with its secret holds, if it has one. */
+  secrets?: readonly [a: string | undefined, b: string | undefined];
   /** Do not run `hastctl create`. */
   skipCreate?: boolean;
 }
@@ -75,6 +77,11 @@ export class Node {
 
   get componentPath(): string {
     return `${this.folder}/${this.name}.img`;
+  }
+
+  /** Where the secret is, if the node has one. */
+  get secretPath(): string {
+    return `${this.folder}/${this.name}.secret`;
   }
 
   get controlPath(): string {
@@ -334,7 +341,12 @@ export function firstDifference(left: Uint8Array, right: Uint8Array): number {
   return -1;
 }
 
-function configText(nodes: readonly [Node, Node], options: ClusterOptions): string {
+/** The configuration of both nodes, or with secrets that of one: those are for all nodes. */
+function configText(
+  nodes: readonly [Node, Node],
+  options: ClusterOptions,
+  secretLine = "",
+): string {
   const [a, b] = nodes;
   const global = (node: Node) => `
 on ${node.name} {
@@ -349,6 +361,7 @@ on ${node.name} {
     ${node.address === other.address ? "" : `source ${node.address}`}
   }`;
   return `${(options.globalLines ?? []).join("\n")}
+${secretLine}
 ${global(a)}${global(b)}
 resource ${RESOURCE} {
   ${(options.resourceLines ?? []).join("\n  ")}${local(a, b)}${local(b, a)}
@@ -358,11 +371,17 @@ resource ${RESOURCE} {
 
 function makeCluster(folder: string, options: ClusterOptions): Cluster {
   const [portA = 0, portB = 0] = freePorts(2);
-  const configPath = `${folder}/hast.conf`;
+  const pathOf = (name: string) =>
+    `${folder}/${options.secrets === undefined ? "hast" : name}.conf`;
   const addressB = options.addresses === "separate" ? "127.0.0.2" : "127.0.0.1";
-  const a = new Node("nodea", "127.0.0.1", portA, folder, configPath);
-  const b = new Node("nodeb", addressB, portB, folder, configPath);
-  Deno.writeTextFileSync(configPath, configText([a, b], options));
+  const a = new Node("nodea", "127.0.0.1", portA, folder, pathOf("nodea"));
+  const b = new Node("nodeb", addressB, portB, folder, pathOf("nodeb"));
+  for (const [index, node] of [a, b].entries()) {
+    const secret = options.secrets?.[index];
+    const line = secret === undefined ? "" : `secret ${node.secretPath}`;
+    if (secret !== undefined) Deno.writeTextFileSync(node.secretPath, secret, { mode: 0o600 });
+    Deno.writeTextFileSync(node.configPath, configText([a, b], options, line));
+  }
   for (const node of [a, b]) {
     Deno.writeFileSync(node.componentPath, new Uint8Array());
     Deno.truncateSync(node.componentPath, options.componentBytes ?? COMPONENT_BYTES);
