@@ -22,6 +22,7 @@ test  qemu-io        qemu-utils
 test  qemu-img       qemu-utils
 test  fio            fio
 test  strace         strace
+test  prlimit        util-linux
 test  nbdkit         nbdkit
 test  mkfs.ext4      e2fsprogs
 test  losetup        mount

@@ -3,7 +3,7 @@
  * sleeps a second on a conflict in one path.
  *
  * Seen to fail, the first with this planted: `CHUNK_BYTES` of the lock is as large as the disk; the
- * second with this: `RangeLock.release` grants nobody.
+ * second with this: `RangeLock.release` grants a second later.
  */
 import { assert, assertEquals } from "@std/assert";
 import { LockedRange, RangeLock } from "../../core/range_lock.ts";

@@ -2,8 +2,8 @@
  * The original writes its activemap, and flushes it with metaflush, once for each extent that
  * becomes dirty, and lets every request wait meanwhile.
  *
- * Seen to fail with this planted: `RequestPath.#prepare` waits for each extent alone, see
- * `MapWriter.kick`.
+ * Seen to fail with this planted: `RequestPath.#prepare` marks no extent while another
+ * request waits for the map.
  */
 import { assert, assertEquals } from "@std/assert";
 import { RESOURCE, withCluster } from "../support/cluster.ts";
