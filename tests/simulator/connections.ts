@@ -78,6 +78,7 @@ export class Connections {
       random,
       scheduler,
       primary,
+      primaryAlive: () => node.primary?.primary === primary,
       takesClaims: plan.takesClaims,
       protocolVersion: plan.protocolVersion,
       remoteFailed: () => node.issuedAlone = true,
@@ -99,7 +100,10 @@ export class Connections {
     const objection = primary.linkUp(link, hello, outcome.answer);
     if (objection === undefined) {
       this.#world.judgeAccepted();
-      if (outcome.answer.syncSource === "secondary") this.#world.seen.add("primary behind");
+      if (outcome.answer.syncSource === "secondary") {
+        this.#world.seen.add("primary behind");
+        node.behind = true;
+      }
       return;
     }
     this.#world.seen.add("counters changed in a handshake");

@@ -50,7 +50,9 @@ export class Faults {
       this.connections.cut(link);
     }
     if (this.busy || node?.primary === undefined) return;
-    if (random.chance(plan.secondaryCrashChance)) this.crashSecondary(this.#world.otherThan(node));
+    const other = this.#world.otherThan(node);
+    if (random.chance(plan.secondaryCrashChance)) this.crashSecondary(other);
+    if (random.chance(plan.replaceChance)) this.#replaceDisk(other);
     if (random.chance(plan.primaryCrashChance)) this.crashPrimary(node);
     else if (random.chance(plan.swapChance)) this.swap(node);
   }
@@ -233,6 +235,23 @@ export class Faults {
     node.medium.powerCut(random);
     node.up = false;
     scheduler.after(random.below(POWER_OFF_MS), () => node.up = true);
+  }
+
+  /** The secondary gets a new disk, unless the old one alone has everything. */
+  #replaceDisk(node: Node): void {
+    const primary = this.#world.otherThan(node).primary?.primary;
+    if (primary === undefined || primary.outOfService || this.#world.isAhead(node)) return;
+    if (!node.up || this.#world.claimant !== undefined || this.#world.otherThan(node).behind) {
+      return;
+    }
+    this.#world.note(`${node.name} gets a new disk`);
+    this.#world.seen.add("disk replaced");
+    if (node.secondary !== undefined) {
+      this.connections.died(node.secondary.link, "secondary", false);
+    }
+    node.kill();
+    node.create();
+    this.#world.created(node);
   }
 
   // ---- split-brain ----

@@ -19,6 +19,8 @@ export interface LinkOptions {
   readonly random: Random;
   readonly scheduler: Scheduler;
   readonly primary: Primary;
+  /** The process of the primary has not died. */
+  readonly primaryAlive: () => boolean;
   readonly takesClaims: boolean;
   readonly protocolVersion: number;
   /** The secondary's answer to a request that changes data is an error. */
@@ -42,11 +44,12 @@ class Line {
     this.#scheduler = scheduler;
   }
 
-  carry(arrive: () => void): void {
+  /** @param arrive Told whether the message comes through; if not, it is lost or late. */
+  carry(arrive: (through: boolean) => void): void {
     const { nowMs } = this.#scheduler;
     this.#lastMs = Math.max(this.#lastMs, nowMs + this.#random.below(DELAY_MS));
     this.#scheduler.after(this.#lastMs - nowMs, () => {
-      if (this.#leftCount-- > 0) arrive();
+      arrive(this.#leftCount-- > 0);
     });
   }
 
@@ -117,15 +120,15 @@ export class Link implements PeerLink, ReplyPort {
 
   /** Carries the answer to the handshake, which precedes every reply. */
   answer(arrive: () => void): void {
-    this.#toPrimary.carry(() => {
-      if (this.#primaryOpen) arrive();
+    this.#toPrimary.carry((through) => {
+      if (through && this.#primaryOpen) arrive();
     });
   }
 
   send(request: RemoteRequest): void {
     const copy = copyOf(request);
-    this.#toSecondary.carry(() => {
-      if (this.#secondaryOpen) this.#secondary?.request(copy);
+    this.#toSecondary.carry((through) => {
+      if (through && this.#secondaryOpen) this.#secondary?.request(copy);
     });
   }
 
@@ -136,8 +139,9 @@ export class Link implements PeerLink, ReplyPort {
     const changes = command === RemoteCommand.write || command === RemoteCommand.delete;
     const failed = changes && errno !== 0 && errno !== ERRNO.EOPNOTSUPP;
     if (failed) this.lossless = false;
-    this.#toPrimary.carry(() => {
-      if (!this.#primaryOpen) return;
+    this.#toPrimary.carry((through) => {
+      if (!this.#primaryOpen) this.#late(seqLow, received, errno);
+      if (!through || !this.#primaryOpen) return;
       const { primary } = this;
       const target = primary.readTarget(this, seqLow);
       if (target?.buffer !== undefined && data !== undefined && errno === 0) {
@@ -148,6 +152,15 @@ export class Link implements PeerLink, ReplyPort {
       const known = primary.remoteReply(this, seqLow, received, errno);
       if (!known) throw new Error("a reply that nobody asked for");
     });
+  }
+
+  /** A reply of a link that is closed must find nobody. */
+  #late(seq: number, received: boolean, errno: number): void {
+    const { primary } = this;
+    if (!this.#options.primaryAlive()) return;
+    const found = primary.readTarget(this, seq) !== undefined ||
+      primary.remoteReply(this, seq, received, errno);
+    if (found) throw new Error("a reply of an old link was taken");
   }
 }
 

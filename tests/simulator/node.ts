@@ -49,6 +49,8 @@ export class Node {
   link: Link | undefined;
   /** The other node has claimed to be ahead: not to be used before both have met. */
   unusable = false;
+  /** As primary: has learned that the other node is ahead, and is not in sync yet. */
+  behind = false;
   /** As secondary: is about to say on disk that it alone is up to date. */
   claiming = false;
   /** Since both were in sync: users have asked this node to write while it was alone. */
@@ -124,6 +126,7 @@ export class Node {
     this.secondary?.disk.kill();
     this.primary = undefined;
     this.secondary = undefined;
+    this.behind = false;
     this.claiming = false;
   }
 

@@ -18,6 +18,8 @@ export interface Plan {
   primaryCrashChance: number;
   secondaryCrashChance: number;
   swapChance: number;
+  /** Chance that the secondary gets a new, blank disk. */
+  replaceChance: number;
   /** Chance that a crash takes the power, too; and that a dead primary is replaced. */
   powerCutChance: number;
   failoverChance: number;
@@ -56,6 +58,7 @@ export function drawPlan(seed: number): Plan {
     primaryCrashChance: rate(0.012),
     secondaryCrashChance: rate(0.02),
     swapChance: rate(0.01),
+    replaceChance: random.chance(0.7) ? 0 : rate(0.01),
     powerCutChance,
     failoverChance: random.pick([0, 0.5, 1]),
     earlyDeathChance: random.pick([0, 0, 0.1, 0.4]),

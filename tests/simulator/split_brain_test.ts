@@ -21,6 +21,7 @@ function calm(plan: Plan): Plan {
     primaryCrashChance: 0,
     secondaryCrashChance: 0,
     swapChance: 0,
+    replaceChance: 0,
     earlyDeathChance: 0,
     faults: [{ ...plan.faults[0], ...SOUND }, { ...plan.faults[1], ...SOUND }],
   };

@@ -119,7 +119,11 @@ export class Users {
     versions.forEach(({ content }, index) => {
       const sector = first + index;
       const old = other(node).versionAt(sector);
-      if (old !== content) node.alone.set(sector, { content, old });
+      if (old === content) return;
+      node.alone.set(sector, { content, old });
+      if (node.behind && plan.overlapChance === 0) {
+        throw new Error(`${node.name} is behind and has taken a write alone at ${sector}`);
+      }
     });
   }
 

@@ -32,6 +32,7 @@ export const SIGHTS = [
   "primary behind",
   "synchronised",
   "read of the other node",
+  "disk replaced",
 ] as const;
 export type Sight = typeof SIGHTS[number];
 
@@ -99,13 +100,17 @@ export class World {
       const { resuid } = a.durableMetadata;
       this.#met = resuid !== 0n && resuid === b.durableMetadata.resuid;
     }
-    const noted = a.issuedAlone || b.issuedAlone || a.alone.size > 0 || b.alone.size > 0 ||
+    const noted = a.behind || b.behind || a.issuedAlone || b.issuedAlone || a.alone.size > 0 ||
+      b.alone.size > 0 ||
       this.claimant !== undefined;
     const primary = primaryNode?.primary?.primary;
     if (!noted || primaryNode === undefined || primary?.connected !== true) return;
     const theirs = this.otherThan(primaryNode).durableMetadata;
     if (!areEqual(primary.metadata, theirs) || a.claiming || b.claiming) return;
-    for (const node of this.nodes) node.forgetShared(this.otherThan(node));
+    for (const node of this.nodes) {
+      node.behind = false;
+      node.forgetShared(this.otherThan(node));
+    }
     if (!areEqual(primaryNode.durableMetadata, theirs)) return;
     for (const node of this.nodes) node.issuedAlone = false;
     this.claimant = undefined;
