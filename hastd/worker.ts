@@ -126,9 +126,11 @@ class WorkerMain {
         this.#commands.send(message);
         break;
       case "reload":
+        this.#log.info("Reloading configuration...");
         this.#config = message.resource;
         this.#commands.send(message);
         this.#connector?.reconfigured();
+        this.#log.info("Configuration reloaded successfully.");
         break;
       case "stop":
         this.#stop();
@@ -141,6 +143,7 @@ class WorkerMain {
   #stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
+    this.#log.info("Termination signal received, exiting.");
     this.#closeEntrances();
     this.#commands.send({ type: "stop" });
     setTimeout(() => {

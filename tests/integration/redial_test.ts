@@ -13,6 +13,7 @@ Deno.test("a primary dials at once after a reload, though nothing was changed", 
     await b.start();
     await b.role("secondary");
     await a.hastctlOk("reload");
+    await a.waitLog(/\[INFO\] \[disk0\] \(primary\) Configuration reloaded successfully\./);
     await waitFor("the nodes are connected", async () => {
       return (await a.list()).get("status") === "complete";
     }, AT_ONCE_MS);

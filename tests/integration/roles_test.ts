@@ -130,6 +130,7 @@ Deno.test("SIGTERM ends both daemons with code 0 and leaves no worker, socket or
       const pid = await workerPidOf(node);
       assertEquals(await node.stop(), 0);
       assertEquals(await isAlive(pid), false, `the worker of ${node.name} has ended`);
+      await node.waitLog(/\[INFO\] \[disk0\] \(\w+\) Termination signal received, exiting\./);
     }
     const { a, folder } = cluster;
     const left = [...Deno.readDirSync(folder), ...Deno.readDirSync(a.runFolder)];
