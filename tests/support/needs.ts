@@ -5,7 +5,7 @@
  */
 
 /** A program in PATH, or one of the words below. */
-export type Need = "root" | "linux" | "fuse" | "loop" | `program ${string}`;
+export type Need = "root" | "linux" | "fuse" | "loop" | "ipv6" | `program ${string}`;
 
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
@@ -23,6 +23,15 @@ function hasProgram(name: string): boolean {
   return folders.some((folder) => exists(`${folder}/${name}`));
 }
 
+function hasIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false; // The kernel, or the loopback interface, has none.
+  }
+}
+
 /** Why a need is not met, or undefined. */
 function lack(need: Need): string | undefined {
   switch (need) {
@@ -34,6 +43,8 @@ function lack(need: Need): string | undefined {
       return exists("/dev/fuse") ? undefined : "needs /dev/fuse";
     case "loop":
       return exists("/dev/loop-control") ? undefined : "needs loop devices";
+    case "ipv6":
+      return hasIpv6() ? undefined : "needs IPv6";
     default: {
       const program = need.slice("program ".length);
       return hasProgram(program) ? undefined : `needs the program ${program}`;
