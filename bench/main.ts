@@ -1,6 +1,6 @@
 /**
  * `make bench`: fio over NBD on a pair in each replication mode, beside nbdkit, in turns so that a
- * slow minute of the machine hits all of them.
+ * slow minute of the machine hits all of them; then full synchronisations beside plain copies.
  *
  * Environment: BENCH_REPEATS (3), BENCH_SECONDS per load (4). BENCH_KEEP=1 adds the run to
  * docs/benchmarks.md and docs/benchmarks/; otherwise it is in build/bench/ only.
@@ -10,6 +10,7 @@ import { fill, JOBS, measure } from "./fio.ts";
 import { commit, describeMachine } from "./machine.ts";
 import { markdown, type Run, type Series } from "./result.ts";
 import { type Server, servers } from "./servers.ts";
+import { measureSynchronisation } from "./sync.ts";
 
 const COMPONENT_BYTES = 320 * 2 ** 20;
 const USED_BYTES = 256 * 2 ** 20;
@@ -59,8 +60,18 @@ async function measureAll(): Promise<Run> {
   for (let i = 0; i < repeats; i++) {
     for (const server of rotated(all, i)) await measureServer(server, secondsPerLoad, series);
   }
+  const { rates, latencies } = await measureSynchronisation(repeats);
   const date = new Date().toISOString().slice(0, 10);
-  return { date, commit: await commit(), machine, repeats, secondsPerLoad, series };
+  return {
+    date,
+    commit: await commit(),
+    machine,
+    repeats,
+    secondsPerLoad,
+    series,
+    syncRates: rates,
+    syncLatencies: latencies,
+  };
 }
 
 /** Puts the newest run in front of the older ones. */

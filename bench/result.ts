@@ -8,7 +8,7 @@ import type { Job } from "./fio.ts";
 export interface Series {
   server: string;
   job: string;
-  unit: Job["unit"];
+  unit: Job["unit"] | "us";
   values: number[];
 }
 
@@ -20,6 +20,10 @@ export interface Run {
   repeats: number;
   secondsPerLoad: number;
   series: Series[];
+  /** Full synchronisation beside a plain copy. */
+  syncRates?: Series[];
+  /** A user's writes, alone and during a synchronisation. */
+  syncLatencies?: Series[];
 }
 
 /**
@@ -50,12 +54,12 @@ function cell({ values }: Series, base: Series | undefined): string {
   return `${round(middle)} (${spread})${ratio}`;
 }
 
-/** A section of docs/benchmarks.md. */
-export function markdown(run: Run): string {
-  const names = [...new Set(run.series.map((series) => series.server))];
-  const jobs = [...new Set(run.series.map((series) => series.job))];
+/** A table: a row for each load, a column for each server; the first one is the yardstick. */
+function table(title: string, all: readonly Series[]): string[] {
+  const names = [...new Set(all.map((series) => series.server))];
+  const jobs = [...new Set(all.map((series) => series.job))];
   const find = (server: string | undefined, job: string) =>
-    run.series.find((series) => series.server === server && series.job === job);
+    all.find((series) => series.server === server && series.job === job);
   const row = (job: string) => {
     const base = find(names[0], job);
     const cells = names.map((name) => {
@@ -65,14 +69,23 @@ export function markdown(run: Run): string {
     return `| ${job}, ${base?.unit ?? ""} | ${cells.join(" | ")} |`;
   };
   return [
+    `| ${title} | ${names.join(" | ")} |`,
+    `|---|${names.map(() => "---|").join("")}`,
+    ...jobs.map(row),
+    "",
+  ];
+}
+
+/** A section of docs/benchmarks.md. */
+export function markdown(run: Run): string {
+  return [
     `## ${run.date}, ${run.commit}`,
     "",
     ...run.machine.map((line) => `- ${line}`),
     `- ${run.repeats} repetitions of ${run.secondsPerLoad} s`,
     "",
-    `| load | ${names.join(" | ")} |`,
-    `|---|${names.map(() => "---|").join("")}`,
-    ...jobs.map(row),
-    "",
+    ...table("load", run.series),
+    ...(run.syncRates === undefined ? [] : table("full synchronisation", run.syncRates)),
+    ...(run.syncLatencies === undefined ? [] : table("latency", run.syncLatencies)),
   ].join("\n");
 }
