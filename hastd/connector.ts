@@ -119,12 +119,18 @@ export class Connector {
   #saidWaiting = false;
   /** Connections of the attempt under way, until they are handed over. */
   readonly #streams: RawStream[] = [];
+  readonly #attempted = Promise.withResolvers<void>();
   #wake: () => void = () => {};
   /** Something asked for an attempt while one was under way. */
   #woken = false;
 
   constructor(env: ConnectorEnv) {
     this.#env = env;
+  }
+
+  /** Settles when the first attempt has ended, well or not; at once where there is nobody to dial. */
+  get attempted(): Promise<void> {
+    return this.#attempted.promise;
   }
 
   /** Dials until {@link close}. */
@@ -134,6 +140,7 @@ export class Connector {
       const { remoteAddress } = this.#env.config();
       const wanted = !this.#linked && remoteAddress !== "none";
       const outcome = wanted ? await this.#attempt(remoteAddress) : "connected";
+      this.#attempted.resolve();
       await this.#pause(outcome);
     }
   }

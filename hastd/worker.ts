@@ -18,6 +18,7 @@ import { setTitle } from "../ffi/process.ts";
 import { detachSocket } from "../ffi/socket.ts";
 import { CommandSender } from "./command_pipe.ts";
 import { Connector, type Established } from "./connector.ts";
+import { within } from "./deadline.ts";
 import { startDiskThreads } from "./disk_pool.ts";
 import { readSecrets } from "./secret_file.ts";
 import { sessionLine } from "./session_line.ts";
@@ -33,6 +34,8 @@ import type { DataThreadStart, FromDataThread, Geometry } from "./worker_message
 
 /** A data thread that has not ended so long after it was told to is left behind. */
 const STOP_MS = 6_000;
+/** A provider waits so long for the first handshake: a dead peer must not hold up a takeover. */
+const FIRST_DIAL_MS = 3_000;
 
 /** Serves as a worker, as the first line of standard input says. Returns the exit code. */
 export async function workerMain(): Promise<number> {
@@ -224,11 +227,17 @@ class WorkerMain {
 
   async #opened(geometry: Geometry): Promise<void> {
     if (this.#start.role !== "primary") return;
-    await this.#offer();
+    const connector = this.#makeConnector(geometry);
+    this.#connector = connector;
+    await Promise.all([connector.run(), this.#offerAfterDialing(connector)]);
+  }
+
+  /** The other node may be ahead, and nothing but the handshake tells: users come after it. */
+  async #offerAfterDialing(connector: Connector): Promise<void> {
+    await within(connector.attempted, FIRST_DIAL_MS);
     if (this.#stopping) return;
-    tellParent({ type: "ready" });
-    this.#connector = this.#makeConnector(geometry);
-    await this.#connector.run();
+    await this.#offer();
+    if (!this.#stopping) tellParent({ type: "ready" });
   }
 
   #makeConnector(geometry: Geometry): Connector {

@@ -29,6 +29,24 @@ Deno.test("the export is there when hastctl role primary returns", () =>
     assertEquals(await a.hasExport(), true);
   }));
 
+Deno.test("a primary that is out of date serves nobody before it has met its secondary", () =>
+  withCluster({}, async (cluster) => {
+    const { a, b } = cluster;
+    await cluster.startPair();
+    await a.crash();
+    await b.role("primary");
+    const newer = new Uint8Array(4096).fill(0x59);
+    {
+      await using client = await NbdClient.connect(b.nbdPath());
+      await client.write(0, newer);
+    }
+    await b.role("secondary");
+    await a.start();
+    await a.hastctlOk("role", "primary", RESOURCE);
+    await using client = await NbdClient.connect(a.nbdPath());
+    assertEquals(await client.read(0, newer.length), newer);
+  }));
+
 Deno.test("hastctl status and list show a connected pair", () =>
   withCluster({ resourceLines: ["replication fullsync"] }, async (cluster) => {
     await cluster.startPair();
