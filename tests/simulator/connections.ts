@@ -81,7 +81,10 @@ export class Connections {
       primaryAlive: () => node.primary?.primary === primary,
       takesClaims: plan.takesClaims,
       protocolVersion: plan.protocolVersion,
-      remoteFailed: () => node.issuedAlone = true,
+      remoteFailed: () => {
+        node.issuedAlone = true;
+        node.remoteFailed = true;
+      },
       dataRead: () => this.#world.seen.add("read of the other node"),
       closed: (closed) => this.#forget(node, primary, closed),
     });

@@ -55,6 +55,8 @@ export class Node {
   claiming = false;
   /** Since both were in sync: users have asked this node to write while it was alone. */
   issuedAlone = false;
+  /** The other node has failed a request; it may not be over here. */
+  remoteFailed = false;
   /** By sector: what users were told is written, and what the other node had there instead. */
   readonly alone = new Map<number, { content: number; old: number }>();
   #durable: { flushCount: number; metadata: Metadata } | undefined = undefined;

@@ -44,6 +44,8 @@ export function drawPlan(seed: number): Plan {
   const random = new Random(seed * 7919);
   const rate = (most: number): number => random.chance(0.5) ? 0 : random.below(1000) * most / 1000;
   const mode = random.pick(MODES);
+  // Now and then little breaks, so that the nodes are in sync when it does.
+  const calmness = random.chance(0.3) ? 0.1 : 1;
   const faults = drawFaults(random, rate);
   const sound = faults.every((one) => one.dataErrorChance + one.metaErrorChance === 0);
   // A failed component and a lost cache at once: what both have lost nobody can promise.
@@ -54,9 +56,9 @@ export function drawPlan(seed: number): Plan {
     // Without, a power cut may lose marks of the map, as documented.
     metaflush: powerCutChance > 0 || random.chance(0.5),
     requestCount: 40 + random.below(200),
-    cutChance: rate(0.03),
-    primaryCrashChance: rate(0.012),
-    secondaryCrashChance: rate(0.02),
+    cutChance: calmness * rate(0.03),
+    primaryCrashChance: calmness * rate(0.012),
+    secondaryCrashChance: calmness * rate(0.02),
     swapChance: rate(0.01),
     replaceChance: random.chance(0.7) ? 0 : rate(0.01),
     powerCutChance,

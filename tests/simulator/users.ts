@@ -113,6 +113,7 @@ export class Users {
   /** Remembers of a write what the other node lacks, and ought to be known to lack. */
   #acknowledged(node: Node, primary: Primary, { first, versions }: WriteHandle): void {
     const { other, plan } = this.#options;
+    if (plan.overlapChance > 0) return; // Which of two the other node has had is not known.
     // While connected, only fullsync has waited until it must be there; what happens to it later,
     // on the other side of a link that has broken, this node cannot know.
     if (primary.connected && (plan.mode !== "fullsync" || node.link?.broken !== false)) return;
@@ -121,7 +122,7 @@ export class Users {
       const old = other(node).versionAt(sector);
       if (old === content) return;
       node.alone.set(sector, { content, old });
-      if (node.behind && plan.overlapChance === 0) {
+      if (node.behind) {
         throw new Error(`${node.name} is behind and has taken a write alone at ${sector}`);
       }
     });

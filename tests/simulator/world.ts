@@ -112,7 +112,11 @@ export class World {
       node.forgetShared(this.otherThan(node));
     }
     if (!areEqual(primaryNode.durableMetadata, theirs)) return;
-    for (const node of this.nodes) node.issuedAlone = false;
+    if (primaryNode.remoteFailed && primary.inFlightCount > 0) return;
+    for (const node of this.nodes) {
+      node.issuedAlone = false;
+      node.remoteFailed = false;
+    }
     this.claimant = undefined;
   }
 
