@@ -49,7 +49,11 @@ with socket.create_server(("127.0.0.1", listen_port)) as server:
     print("listening", flush=True)
     while True:
         client, _ = server.accept()
-        upstream = socket.create_connection(("127.0.0.1", target_port))
+        try:
+            upstream = socket.create_connection(("127.0.0.1", target_port))
+        except ConnectionRefusedError:
+            client.close()
+            continue
         for each in (client, upstream):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for pair in ((client, upstream), (upstream, client)):
