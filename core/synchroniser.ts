@@ -66,7 +66,10 @@ interface OpenExtent {
   nextBytes: number;
   endBytes: number;
   blocksInFlight: number;
+  /** It does not count: something of it failed here, or to a user. */
   failed: boolean;
+  /** A block could not be copied though the link stands: it is left alone for a while. */
+  broken: boolean;
 }
 
 /** What there is to show of a synchronisation under way. */
@@ -240,7 +243,7 @@ export class Synchroniser implements SyncBlockEngine {
   #openExtent(extent: number): OpenExtent {
     const nextBytes = extent * this.#env.extentsizeBytes;
     const endBytes = Math.min(nextBytes + this.#env.extentsizeBytes, this.#env.datasizeBytes);
-    return { nextBytes, endBytes, blocksInFlight: 0, failed: false };
+    return { nextBytes, endBytes, blocksInFlight: 0, failed: false, broken: false };
   }
 
   #issue(extent: number, link: PeerLink): void {
@@ -331,20 +334,23 @@ export class Synchroniser implements SyncBlockEngine {
     const open = this.#open.get(extent);
     if (open !== undefined) {
       open.blocksInFlight--;
-      if (errno !== 0) open.failed = true;
-      else this.#copiedBytes += lengthBytes;
-      if (open.blocksInFlight === 0) this.#maybeClose(extent, open, errno !== 0 && current);
+      if (errno === 0) this.#copiedBytes += lengthBytes;
+      else {
+        open.failed = true;
+        if (current) open.broken = true;
+      }
+      if (open.blocksInFlight === 0) this.#maybeClose(extent, open);
     }
     this.#pump();
   }
 
-  #maybeClose(extent: number, open: OpenExtent, retryLater: boolean): void {
+  #maybeClose(extent: number, open: OpenExtent): void {
     const issuing = this.#current === extent;
     if (issuing && !open.failed) return;
     if (issuing) this.#current = undefined;
     this.#open.delete(extent);
     if (open.failed) {
-      if (retryLater) this.#failed.add(extent);
+      if (open.broken) this.#failed.add(extent);
       return;
     }
     this.#env.activemap.markSynchronised(extent);

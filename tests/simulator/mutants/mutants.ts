@@ -63,8 +63,8 @@ const ORIGINAL: Mutant[] = [
   {
     name: "weakness 6: an extent of which a block failed counts as synchronised",
     file: "core/synchroniser.ts",
-    from: "if (errno !== 0) open.failed = true;",
-    to: "if (errno !== 0) this.#copiedBytes += 0;",
+    from: "open.failed = true;\n        if (current)",
+    to: "if (current)",
   },
 ];
 
