@@ -64,6 +64,9 @@ export interface PrimaryEnv {
   readonly randomResuid: () => bigint;
 }
 
+/** A user who waits for one answer before the next request is busy in between, too. */
+const USER_BUSY_MS = 100;
+
 export class Primary {
   readonly #env: PrimaryEnv;
   readonly #activemap: Activemap;
@@ -79,6 +82,8 @@ export class Primary {
   readonly #path: RequestPath;
   readonly statistics: IoStatistics = newStatistics();
   #config: PrimaryConfig;
+  /** When a user's request came last. */
+  #submittedMs = -Infinity;
 
   constructor(metadata: Metadata, map: Uint8Array, config: PrimaryConfig, env: PrimaryEnv) {
     this.#env = env;
@@ -152,7 +157,7 @@ export class Primary {
       dataOffsetBytes: metadata.dataOffsetBytes,
       datasizeBytes: metadata.datasizeBytes,
       extentsizeBytes: metadata.extentsizeBytes,
-      userBusy: () => this.#path.inFlightCount > 0,
+      userBusy: () => this.#path.inFlightCount > 0 || nowMs() - this.#submittedMs < USER_BUSY_MS,
       localWritable: () => !this.#service.out,
       rateBytesPerSecond: () => this.#config.syncRateBytesPerSecond,
       started: () => events.syncStarted(),
@@ -230,6 +235,7 @@ export class Primary {
 
   /** Takes a request of the front; `request.completed` is called when it is done. */
   submit(request: UserRequest): void {
+    this.#submittedMs = this.#env.nowMs();
     this.#path.submit(request);
   }
 

@@ -49,7 +49,7 @@ export interface SynchroniserEnv {
   readonly extentsizeBytes: number;
   /** Whether the local component takes writes. */
   readonly localWritable: () => boolean;
-  /** Whether a user's request is in flight. */
+  /** Whether a user's request is in flight, or has been a moment ago. */
   readonly userBusy: () => boolean;
   /** Limit of the rate, 0 for none. */
   readonly rateBytesPerSecond: () => number;
