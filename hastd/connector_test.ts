@@ -1,9 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
+import { ConfigError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { ResourceConfig } from "../conf/config.ts";
 import { closeSocket } from "../ffi/socket.ts";
 import { encodeFrame, type Frame, FrameReader } from "../protocol/frame.ts";
 import { Nv } from "../protocol/nv.ts";
+import { SecondaryAuthentication } from "../protocol/secure.ts";
+import { availableCiphers } from "../protocol/secure_record.ts";
 import { waitFor } from "../tests/support/wait.ts";
 import { Connector, type Established } from "./connector.ts";
 
@@ -15,6 +18,11 @@ const GEOMETRY = {
   extentsizeBytes: 2097152,
   mapLimits: { bytesMin: 1, bytesMax: 4096 },
 };
+
+function secretsAt([path]: readonly string[]): Uint8Array[] | undefined {
+  if (path === "/bad") throw new ConfigError(`Unable to use secret ${path}: it is no file.`);
+  return path === undefined ? undefined : [SECRET];
+}
 
 /** One connection as the scripted secondary has it. */
 class Peer {
@@ -78,7 +86,7 @@ async function withSecondary(
       config: () => rig.config,
       geometry: GEOMETRY,
       log: remembering((line) => rig.logged.push(line)),
-      secrets: (paths) => paths.length === 0 ? undefined : [SECRET],
+      secrets: secretsAt,
       hello: () => Promise.resolve(HELLO),
       established: (established) => rig.established.push(established),
       refused: (message) => rig.refused.push(message),
@@ -328,3 +336,56 @@ Deno.test("an address where nobody listens, and one that is not ours, are said",
     assert(rig.connectionCount === 0);
   }, { sourceAddress: "192.0.2.1" });
 });
+
+const WITH_SECRET = { secretPaths: ["/a/secret"] };
+
+Deno.test("with a secret, an answer without a proof ends the attempt, and nothing more is said", () =>
+  withSecondary(async (next) => {
+    const first = await next();
+    const said = (await first.receive())?.header;
+    assert(said?.has("authproof"), "the primary proves to know the secret");
+    await first.send(firstAnswer());
+    assertEquals(await first.receive(), undefined, "the connection is closed");
+  }, async (rig) => {
+    await logs(rig, "warning Authentication failed: tcp4://127.0.0.1:");
+    await logs(rig, "offers no authentication.");
+    await waitFor("it is told", () => rig.refused.length > 0);
+  }, WITH_SECRET));
+
+Deno.test("with a secret, a refusal that anybody could have sent is no split-brain", () =>
+  withSecondary(
+    refusing(new Nv().addString("errmsg", "Split-brain condition!")),
+    async (rig) => {
+      await logs(rig, "refuses without a proof (Split-brain condition!).");
+      assertEquals(rig.refused.includes("Split-brain condition!"), false);
+    },
+    WITH_SECRET,
+  ));
+
+Deno.test("with a secret, a proven refusal counts as one without", () =>
+  withSecondary(async (next) => {
+    const peer = await next();
+    const request = (await peer.receive())?.header;
+    assert(request !== undefined);
+    const refusal = new Nv().addString("errmsg", "Remote node acts as init.");
+    SecondaryAuthentication.begin(request, [SECRET], availableCiphers()).addToRefusal(refusal);
+    await peer.send(refusal);
+  }, async (rig) => {
+    await logs(rig, "warning Remote node acts as init.");
+    assertEquals(rig.refused, ["Remote node acts as init."]);
+  }, WITH_SECRET));
+
+Deno.test("with a secret that cannot be used, nobody is dialed", () =>
+  withSecondary(() => Promise.resolve(), async (rig) => {
+    await logs(rig, "warning Unable to use secret /bad: it is no file.");
+    assertEquals(rig.connectionCount, 0);
+  }, { secretPaths: ["/bad"] }));
+
+Deno.test("without a secret, a node that asks for one is named", () =>
+  withSecondary(
+    refusing(new Nv().addString("errmsg", "Authentication required.")),
+    async (rig) => {
+      await logs(rig, "warning Authentication required: tcp4://127.0.0.1:");
+      await logs(rig, "asks for a secret, we have none.");
+    },
+  ));

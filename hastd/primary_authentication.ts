@@ -52,7 +52,7 @@ export function checkAuthentication(
       throw new AuthenticationError(`Authentication failed: ${remote} has no secret configured.`);
     default:
       throw new AuthenticationError(
-        `Authentication failed: ${remote} refuses without a proof (${refusal})`,
+        `Authentication failed: ${remote} refuses without a proof (${refusal}).`,
       );
   }
 }
